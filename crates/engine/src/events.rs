@@ -1,0 +1,41 @@
+//! What the engine tells the rest of Mayfly while functions run.
+
+use std::net::TcpListener;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::spec::{FunctionSpec, Report};
+
+/// The other side of the engine. Called on the path of invocations: an implementation must return at once, keep its
+/// queues bounded, and count what it drops.
+pub trait Events: Send + Sync + 'static {
+    /// Log lines of one environment, in order.
+    fn lines(&self, to: &LogTarget, lines: Vec<LogLine>);
+
+    /// An invocation ended.
+    fn report(&self, function: &FunctionSpec, report: &Report);
+
+    /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
+    /// namespace to the address of [`crate::Config::endpoint`], until `stop` is cancelled. The listener does not block.
+    fn endpoint(&self, function: &FunctionSpec, listener: TcpListener, stop: CancellationToken);
+}
+
+/// Where an environment logs: each has a stream of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogTarget {
+    /// [`crate::PoolKey::account_region`] of the function.
+    pub account_region: String,
+    /// The log group.
+    pub group: String,
+    /// The log stream.
+    pub stream: String,
+}
+
+/// One log event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Milliseconds since the epoch.
+    pub time_ms: i64,
+    /// The text, without its last newline.
+    pub text: String,
+}
