@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! CloudWatch Logs and CloudWatch metrics.
+
+pub mod filter;
