@@ -1,3 +1,38 @@
-//! See ARCHITECTURE.md.
+//! AWS's wire protocols. An operation is a type ([`Operation`]); its members are shapes ([`Shape`]); a service is a
+//! table of routes ([`Service`], [`Route`]); [`Router`] finds the operation of an HTTP request, decodes, authorizes,
+//! runs and encodes it, once for every protocol. This crate alone spells ARNs and knows wire formats.
 
+extern crate self as wire;
+
+mod arn;
+mod error;
+pub mod event_stream;
+mod http_binding;
+mod node;
+mod operation;
+mod protocol;
+mod router;
+mod scope;
+mod shape;
 pub mod sigv4;
+
+pub use arn::Arn;
+pub use error::Error;
+pub use http_binding::Http;
+pub use node::Node;
+pub use operation::{
+    Ask, Authorizer, Caller, CallerKind, Context, Keys, Operation, Permission, Route, Service,
+    Unbuilt,
+};
+pub use protocol::Protocol;
+pub use regex::Regex;
+pub use router::{
+    Body, ByteStream, Found, Mount, Profile, Reply, Router, Row, Settled, describe, refuse,
+    schema_of, unserved,
+};
+pub use scope::{AccountId, Region, Scope};
+pub use shape::{
+    Blob, Decoder, List, Member, Members, Schema, Shape, Timestamp, Undecodable,
+    broken_text_constraints,
+};
+pub use wire_derive::Shape;

@@ -1,0 +1,155 @@
+//! [`Http`]: where a restJson operation's members travel. One constant beside the operation, read like the AWS page.
+
+/// The HTTP binding of an operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Http {
+    /// The method.
+    pub method: &'static str,
+    /// The path; `{Member}` takes one segment, `{Member+}` all the rest.
+    pub path: &'static str,
+    /// Members in the query string, as (`parameter`, `Member`).
+    pub query: &'static [(&'static str, &'static str)],
+    /// The status of success.
+    pub status: u16,
+    /// Members of the request in headers, as (`header`, `Member`); the header in lower case.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// The member that is the whole body of the request.
+    pub payload: Option<&'static str>,
+    /// Members of the reply in headers, as (`Header`, `Member`).
+    pub reply_headers: &'static [(&'static str, &'static str)],
+    /// The member of the reply that is the status.
+    pub reply_status: Option<&'static str>,
+    /// The member of the reply that is the whole body.
+    pub reply_payload: Option<&'static str>,
+    /// The largest body accepted, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// The largest body of an operation that does not say otherwise.
+const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+impl Http {
+    /// The binding of every operation of a protocol that posts all to `/`.
+    pub const ROOT: Http = Http::new("POST", "/", 200);
+
+    /// A method, a path template and the status of success.
+    pub const fn new(method: &'static str, path: &'static str, status: u16) -> Self {
+        Self {
+            method,
+            path,
+            query: &[],
+            status,
+            headers: &[],
+            payload: None,
+            reply_headers: &[],
+            reply_status: None,
+            reply_payload: None,
+            body_bytes_max: BODY_BYTES_MAX,
+        }
+    }
+
+    /// Members in the query string.
+    pub const fn query(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// Members of the request in headers; the header names in lower case.
+    pub const fn headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// The member that is the whole body of the request.
+    pub const fn payload(mut self, member: &'static str) -> Self {
+        self.payload = Some(member);
+        self
+    }
+
+    /// Members of the reply in headers.
+    pub const fn reply_headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        self.reply_headers = headers;
+        self
+    }
+
+    /// The member of the reply that is the status.
+    pub const fn reply_status(mut self, member: &'static str) -> Self {
+        self.reply_status = Some(member);
+        self
+    }
+
+    /// The member of the reply that is the whole body.
+    pub const fn reply_payload(mut self, member: &'static str) -> Self {
+        self.reply_payload = Some(member);
+        self
+    }
+
+    /// The largest body accepted, in bytes.
+    pub const fn body_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    /// The parameters of the path if it fits the template. Segments are compared before they are percent-decoded,
+    /// so that an encoded slash stays within its segment; one trailing slash is of no account.
+    pub(crate) fn matches(&self, path: &str) -> Option<Vec<(&'static str, String)>> {
+        let mut parameters = Vec::new();
+        let mut found = trim(path).split('/');
+        for wanted in trim(self.path).split('/') {
+            let name = wanted.strip_prefix('{').and_then(|w| w.strip_suffix('}'));
+            match name {
+                None if found.next() != Some(wanted) => return None,
+                None => {}
+                Some(name) => {
+                    let segment = match name.strip_suffix('+') {
+                        None => found.next()?.to_owned(),
+                        Some(_) => found.by_ref().collect::<Vec<_>>().join("/"),
+                    };
+                    if segment.is_empty() {
+                        return None;
+                    }
+                    let decoded = percent_encoding::percent_decode_str(&segment)
+                        .decode_utf8()
+                        .ok()?
+                        .into_owned();
+                    parameters.push((name.trim_end_matches('+'), decoded));
+                }
+            }
+        }
+        found.next().is_none().then_some(parameters)
+    }
+}
+
+fn trim(path: &str) -> &str {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(template: &'static str, path: &str, expected: Option<&[(&str, &str)]>) {
+        let found = Http::new("GET", template, 200).matches(path);
+        let found: Option<Vec<(&str, &str)>> = found
+            .as_ref()
+            .map(|f| f.iter().map(|(k, v)| (*k, v.as_str())).collect());
+        assert_eq!(found.as_deref(), expected);
+    }
+
+    #[test]
+    fn templates() {
+        check("/a/{X}/b", "/a/1/b", Some(&[("X", "1")]));
+        check(
+            "/a/{X}/b",
+            "/a/arn%3Aaws%2Fx/b",
+            Some(&[("X", "arn:aws/x")]),
+        );
+        check("/a/{X}/b", "/a//b", None);
+        check("/a/{X}", "/a/1/b", None);
+        check("/a/", "/a", Some(&[]));
+        check("/a", "/a/", Some(&[]));
+        check("/tags/{R+}", "/tags/x/y", Some(&[("R", "x/y")]));
+    }
+}
