@@ -382,31 +382,27 @@ impl Found<'_> {
 }
 
 impl<'a> Found<'a> {
-    /// Settles a Query request by its body, which may belong to another service than the head suggested.
-    pub fn settle(
-        self,
-        router: &'a Router,
-        head: &Parts,
-        body: &Bytes,
-    ) -> Result<Settled<'a>, (Self, Error)> {
+    /// Settles a Query request by its body, which may belong to another service than the head suggested. Every
+    /// other request is settled already.
+    pub fn settle(self, router: &'a Router, head: &Parts, body: &Bytes) -> Settled<'a> {
         let Target::InForm = self.target else {
-            return Ok(Settled {
+            return Settled {
                 found: self,
                 form: None,
-            });
+            };
         };
-        let mut form = match protocol::form(head.uri.query().unwrap_or_default(), body) {
-            Ok(form) => form,
-            Err(error) => return Err((self, error)),
+        let form = protocol::form(head.uri.query().unwrap_or_default(), body);
+        let Ok(mut form) = form else {
+            return Settled {
+                found: self,
+                form: Some(form),
+            };
         };
-        let text = |node: Option<Node>| {
-            node.as_ref()
-                .and_then(Node::as_str)
-                .unwrap_or_default()
-                .to_owned()
+        let mut text = |name| match form.take(name) {
+            Some(Node::Text(text)) => text,
+            _ => String::new(),
         };
-        let action = text(form.take("Action"));
-        let version = text(form.take("Version"));
+        let (action, version) = (text("Action"), text("Version"));
         let mount = router.mounts.iter().find(|m| {
             m.profile.api_version == version && m.profile.protocols.contains(&Protocol::Query)
         });
@@ -414,42 +410,39 @@ impl<'a> Found<'a> {
             Some(mount) if !version.is_empty() => (mount, mount.target(&action)),
             _ => (self.mount, Target::Unknown(action.clone())),
         };
-        let found = Found {
-            mount,
-            protocol: Protocol::Query,
-            target,
+        let form = match target {
+            Target::Unknown(_) => Err(invalid_action(&action, &version)),
+            _ => Ok(form),
         };
-        if let Target::Unknown(_) = found.target {
-            let error = if action.is_empty() {
-                Error::new("MissingAction", 400, "Missing Action")
-            } else {
-                Error::new(
-                    "InvalidAction",
-                    400,
-                    format!(
-                        "Could not find operation {action} for version {}",
-                        if version.is_empty() {
-                            "NO_VERSION_SPECIFIED"
-                        } else {
-                            &version
-                        }
-                    ),
-                )
-            };
-            return Err((found, error));
-        }
-        Ok(Settled {
-            found,
+        Settled {
+            found: Found {
+                mount,
+                protocol: Protocol::Query,
+                target,
+            },
             form: Some(form),
-        })
+        }
     }
+}
+
+fn invalid_action(action: &str, version: &str) -> Error {
+    if action.is_empty() {
+        return Error::new("MissingAction", 400, "Missing Action");
+    }
+    let version = match version {
+        "" => "NO_VERSION_SPECIFIED",
+        version => version,
+    };
+    let text = format!("Could not find operation {action} for version {version}");
+    Error::new("InvalidAction", 400, text)
 }
 
 /// A request whose operation is known, ready to run.
 pub struct Settled<'a> {
     /// The operation.
     pub found: Found<'a>,
-    form: Option<Node>,
+    /// The form of a Query request, or what is wrong with it.
+    form: Option<Result<Node, Error>>,
 }
 
 impl Settled<'_> {
@@ -464,6 +457,10 @@ impl Settled<'_> {
         let Self { found, form } = self;
         let profile = &found.mount.profile;
         let refuse = |error: &Error| found.error(error, head, &cx.request_id);
+        let form = match form.transpose() {
+            Ok(form) => form,
+            Err(error) => return refuse(&error),
+        };
         let (index, parameters) = match &found.target {
             Target::Row(index, parameters) => (*index, parameters),
             Target::Unbuilt(name) => return refuse(&unbuilt(profile, name)),

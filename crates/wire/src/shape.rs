@@ -607,7 +607,7 @@ fn millis(seconds: f64) -> Option<i64> {
         clippy::cast_possible_truncation,
         reason = "the guard keeps it within 2^53"
     )]
-    (millis.is_finite() && millis.abs() < 9e15).then(|| millis as i64)
+    (millis.is_finite() && millis.abs() < 9e15).then_some(millis as i64)
 }
 
 /// A body that is sent while it is made, as a reply's payload.

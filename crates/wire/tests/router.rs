@@ -157,10 +157,10 @@ async fn send_bytes(head: &Parts, body: Bytes) -> (u16, http::HeaderMap, String)
     };
     let reply = match router.find(head, Some("things")) {
         None => wire::unserved(head, Some("things"), "rid"),
-        Some(found) => match found.settle(&router, head, &body) {
-            Ok(settled) => settled.run(head, body, &cx, &DenyForbidden).await,
-            Err((found, error)) => found.error(&error, head, "rid"),
-        },
+        Some(found) => {
+            let settled = found.settle(&router, head, &body);
+            settled.run(head, body, &cx, &DenyForbidden).await
+        }
     };
     let (parts, body) = reply.into_parts();
     let Body::Whole(body) = body else {

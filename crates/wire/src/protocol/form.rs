@@ -59,6 +59,7 @@ fn insert(at: &mut BTreeMap<String, Node>, path: &[&str], value: String) -> bool
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
