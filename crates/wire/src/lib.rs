@@ -24,7 +24,7 @@ pub use operation::{
     Ask, Authorizer, Caller, CallerKind, Context, Keys, Operation, Permission, Route, Service,
     Unbuilt,
 };
-pub use protocol::Protocol;
+pub use protocol::{Protocol, form as read_form};
 pub use regex::Regex;
 pub use router::{
     Body, ByteStream, Found, Mount, Profile, Reply, Router, Row, Settled, describe, refuse,

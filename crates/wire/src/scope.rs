@@ -38,15 +38,19 @@ pub struct Region(String);
 impl Region {
     const LENGTH_MAX: usize = 32;
 
-    /// The region, if the text is lower-case words and numbers joined by dashes.
+    /// The region, if the text has the form of one: three to five words of lower-case letters and digits with dashes
+    /// between them and a digit at the end (`us-east-1`, `us-gov-west-1`). There is no list: people invent regions.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
-        let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let sound = !text.is_empty()
-            && text.len() <= Self::LENGTH_MAX
-            && text.bytes().all(legal)
-            && text.as_bytes()[0].is_ascii_lowercase()
-            && !text.ends_with('-');
+        let word = |word: &str| {
+            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+            !word.is_empty() && word.bytes().all(legal)
+        };
+        let sound = text.len() <= Self::LENGTH_MAX
+            && (3..=5).contains(&text.split('-').count())
+            && text.split('-').all(word)
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.ends_with(|c: char| c.is_ascii_digit());
         sound.then_some(Self(text))
     }
 }

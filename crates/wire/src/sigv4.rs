@@ -115,25 +115,10 @@ pub enum Regions<'a> {
 impl Regions<'_> {
     fn accept(&self, region: &str) -> bool {
         match self {
-            Regions::Any => is_region(region),
+            Regions::Any => crate::Region::new(region).is_some(),
             Regions::Only(list) => list.contains(&region),
         }
     }
-}
-
-/// Whether this has the form of a region's name: words of lower-case letters and digits, a dash between
-/// them, a digit at the end (`us-east-1`, `us-gov-west-1`). Emulators' users invent regions, so no list.
-pub fn is_region(name: &str) -> bool {
-    let words = name.split('-').count();
-    (3..=5).contains(&words)
-        && name.len() <= 32
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.ends_with(|c: char| c.is_ascii_digit())
-        && name.split('-').all(|w| {
-            !w.is_empty()
-                && w.bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        })
 }
 
 /// How the path on the wire becomes the canonical one.
