@@ -1,3 +1,4 @@
 //! CloudWatch Logs and CloudWatch metrics.
 
 pub mod filter;
+pub mod metrics;
