@@ -359,7 +359,7 @@ impl Found<'_> {
     }
 
     /// The operation's name, where the head tells it.
-    pub fn operation(&self) -> Option<&str> {
+    pub fn operation(&self) -> Option<&'static str> {
         match &self.target {
             Target::Row(index, _) => Some(self.mount.rows[*index].name),
             Target::Unbuilt(name) => Some(name),

@@ -169,6 +169,13 @@ pub enum Family {
 }
 
 impl Refusal {
+    /// The scope names another service than the one that the request is for, whose name is `expected`.
+    pub fn wrong_service(expected: &str) -> Refusal {
+        Refusal::Invalid(format!(
+            "Credential should be scoped to correct service: '{expected}'. "
+        ))
+    }
+
     /// AWS's code and HTTP status in one family of protocols, after the services' "Common Errors" pages.
     pub fn code(&self, family: Family) -> (&'static str, u16) {
         let query = family == Family::Query;
