@@ -1,0 +1,522 @@
+//! The broker: a small single-threaded process that forks sandboxes and outlives none of them.
+//!
+//! It answers one request at a time on a SEQPACKET socket (its standard input), holds a *lease* per sandbox
+//! whose other end the host has, and ends when the socket closes: it kills everything and removes the cgroups.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::{Group, Tree};
+use crate::channel::{self, Fault, Step};
+use crate::confine::Filters;
+use crate::init::{self, Seed};
+use crate::probe;
+use crate::rootfs::{self, HOST, Plan};
+use crate::spec::{Limits, Mode, Spec};
+use crate::sys;
+
+/// How often cgroups that are still busy are tried again.
+const RETRY: Duration = Duration::from_millis(2);
+/// How long the broker tries at its own end; what is left then is removed at the next start.
+const END_WAIT: Duration = Duration::from_secs(2);
+
+/// What the host sends first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub uid_base: u32,
+    pub uid_count: u32,
+    pub cgroup_name: String,
+    pub resolv_conf: String,
+    /// Only look around, answer [`Reply::Probed`] and end.
+    pub probe: bool,
+}
+
+/// What the broker answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// To the first message.
+    Hello {
+        mode: Mode,
+        limits: Limits,
+    },
+    Probed(probe::Probe),
+    /// A sandbox is being built; control socket, pidfd of its init and lease come along.
+    Created {
+        init: i32,
+        group: Option<Group>,
+    },
+    Failed(Fault),
+    /// Isolation is impossible here; the text says what to do.
+    Impossible(String),
+}
+
+/// Becomes the broker. Call it at the very top of `main`, before any thread, when the arguments say so.
+pub fn broker_main() -> ! {
+    // Whoever started us decides when we end; a Ctrl-C in a terminal must reach the server first.
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
+        sys::ignore_signal(signal);
+    }
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(fault) => {
+            eprintln!("sandbox broker: {}: {}", fault.step, fault.source());
+            1
+        }
+    };
+    sys::exit_now(code);
+}
+
+fn serve() -> Result<(), Fault> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)
+        .step("standard input must be the broker's socket")?;
+    let Some((hello, _)) =
+        channel::receive::<Hello>(&socket).step("receiving the configuration")?
+    else {
+        return Ok(());
+    };
+    if hello.probe {
+        return channel::send(&socket, &Reply::Probed(probe::look(&hello)), &[]).step("answering");
+    }
+    match Broker::prepare(&hello) {
+        Ok(mut broker) => {
+            let reply = Reply::Hello {
+                mode: broker.mode,
+                limits: broker.tree.limits(),
+            };
+            channel::send(&socket, &reply, &[]).step("answering")?;
+            let result = broker.run(&socket);
+            broker.end();
+            result
+        }
+        Err(reply) => channel::send(&socket, &reply, &[]).step("answering"),
+    }
+}
+
+struct Broker {
+    mode: Mode,
+    tree: Tree,
+    filters: Filters,
+    /// Host uid that stands for root inside every sandbox.
+    owner: u32,
+    /// Maps root's files to `owner` on read-only mounts; only root can.
+    idmap: Option<OwnedFd>,
+    slots: Slots,
+    sandboxes: Vec<Entry>,
+    next_id: u64,
+}
+
+/// A sandbox as the broker sees it.
+struct Entry {
+    slot: usize,
+    init: OwnedFd,
+    lease: OwnedFd,
+    /// Its init hangs up with us.
+    _go: OwnedFd,
+    group: Option<Group>,
+    /// The init has been reaped.
+    dead: bool,
+    /// The host has let go of it.
+    released: bool,
+}
+
+impl Broker {
+    fn prepare(hello: &Hello) -> Result<Broker, Reply> {
+        let mode = enter_namespaces().map_err(Reply::Impossible)?;
+        let mut tree = Tree::detect(Path::new("/"), &hello.cgroup_name);
+        let owner = hello.uid_base;
+        Broker::set_up(hello, mode, &mut tree, owner).map_err(Reply::Failed)
+    }
+
+    fn set_up(hello: &Hello, mode: Mode, tree: &mut Tree, owner: u32) -> Result<Broker, Fault> {
+        let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+        rustix::process::setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: most,
+                maximum: most,
+            },
+        )
+        .step("setrlimit")?;
+        let filters = Filters::compile()?;
+        let plan = Plan::read();
+        // Named like this, a later instance can see whether we still run.
+        let instance = instance_name(std::process::id()).unwrap_or_else(|| "unknown".to_owned());
+        tree.remove_stale(Path::new("/"), is_alive);
+        tree.enter_instance(Path::new("/"), &instance)?;
+        let slots = Slots {
+            mode,
+            uid_base: hello.uid_base,
+            uid_count: hello.uid_count,
+            free: Vec::new(),
+            made: Vec::new(),
+        };
+        let idmap = match mode {
+            Mode::Root => Some(make_user_namespace(&[(0, owner)], &[(0, owner)], "/proc")?),
+            Mode::UserNamespace => None,
+        };
+        rootfs::assemble(
+            &plan,
+            mode,
+            owner,
+            idmap.as_ref().map(AsFd::as_fd),
+            &hello.resolv_conf,
+        )?;
+        Ok(Broker {
+            mode,
+            tree: tree.clone(),
+            filters,
+            owner,
+            idmap,
+            slots,
+            sandboxes: Vec::new(),
+            next_id: 1,
+        })
+    }
+
+    fn run(&mut self, socket: &OwnedFd) -> Result<(), Fault> {
+        loop {
+            let (first, ended) = self.wait(socket).step("poll")?;
+            for at in ended {
+                self.settle(at);
+            }
+            self.sandboxes
+                .retain(|entry| !(entry.dead && entry.released && clean(entry)));
+            self.slots
+                .keep_used(self.sandboxes.iter().map(|entry| entry.slot));
+            if !first {
+                continue;
+            }
+            let Some((spec, _)) = channel::receive::<Spec>(socket).step("receiving a request")?
+            else {
+                return Ok(());
+            };
+            let sent = match self.create(&spec) {
+                Ok((reply, fds)) => {
+                    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+                    channel::send(socket, &reply, &fds)
+                }
+                Err(fault) => channel::send(socket, &Reply::Failed(fault), &[]),
+            };
+            if sent.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the host, for the end of an init, or for a lease to be dropped.
+    fn wait(&self, socket: &OwnedFd) -> io::Result<(bool, Vec<usize>)> {
+        let mut fds = vec![PollFd::new(socket, PollFlags::IN)];
+        let mut owners = Vec::new();
+        for (at, entry) in self.sandboxes.iter().enumerate() {
+            if !entry.dead {
+                fds.push(PollFd::new(&entry.init, PollFlags::IN));
+                owners.push(at);
+            }
+            if !entry.released {
+                fds.push(PollFd::new(&entry.lease, PollFlags::IN));
+                owners.push(at);
+            }
+        }
+        let busy = self
+            .sandboxes
+            .iter()
+            .any(|entry| entry.dead && entry.released);
+        let limit = busy.then(|| channel::timespec(RETRY));
+        match rustix::event::poll(&mut fds, limit.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let mut ended: Vec<usize> = fds[1..]
+            .iter()
+            .zip(owners)
+            .filter_map(|(fd, at)| ready(fd).then_some(at))
+            .collect();
+        ended.dedup();
+        Ok((ready(&fds[0]), ended))
+    }
+
+    /// Notes what happened to a sandbox.
+    fn settle(&mut self, at: usize) {
+        let entry = &mut self.sandboxes[at];
+        if !entry.released
+            && channel::wait_readable(&entry.lease, Some(Duration::ZERO)).unwrap_or(true)
+        {
+            entry.released = true;
+        }
+        if entry.released && !entry.dead {
+            kill(entry);
+        }
+        if !entry.dead && reap(&entry.init, WaitIdOptions::NOHANG) {
+            entry.dead = true;
+        }
+    }
+
+    fn create(&mut self, spec: &Spec) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+        let (root, id) = (Path::new(HOST), format!("{}-{}", spec.name, self.next_id));
+        self.next_id += 1;
+        rootfs::make_targets(spec, self.mode, self.owner)?;
+        let slot = self.slots.take()?;
+        let group = self.tree.create(root, &id, spec)?;
+        let made = self.fork(spec, slot, group.as_ref());
+        if let (Err(_), Some(group)) = (&made, &group) {
+            group.remove(root);
+        }
+        let (pid, init, control, go) = made?;
+        let (lease, lease_there) = channel::pair().step("socketpair")?;
+        let fds = vec![control, init.try_clone().step("dup")?, lease_there];
+        self.sandboxes.push(Entry {
+            slot,
+            init,
+            lease,
+            _go: go,
+            group: group.clone(),
+            dead: false,
+            released: false,
+        });
+        Ok((
+            Reply::Created {
+                init: pid.as_raw_nonzero().get(),
+                group,
+            },
+            fds,
+        ))
+    }
+
+    /// Clones the init; returns its pid, pidfd, the host's end of its socket and the end that lets it go on.
+    fn fork(
+        &self,
+        spec: &Spec,
+        slot: usize,
+        group: Option<&Group>,
+    ) -> Result<(Pid, OwnedFd, OwnedFd, OwnedFd), Fault> {
+        let (control_there, control) = channel::pair().step("socketpair")?;
+        let (go, go_there) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
+        let unified = match group.and_then(Group::unified) {
+            Some(dir) => {
+                let path = Path::new(HOST).join(dir.strip_prefix("/").unwrap_or(dir));
+                Some(fs::File::open(path).step("opening the cgroup")?)
+            }
+            None => None,
+        };
+        let seed = Seed {
+            spec,
+            mode: self.mode,
+            owner: self.owner,
+            control,
+            go,
+            userns: self.slots.user_namespace(slot),
+            idmap: self.idmap.as_ref().map(AsFd::as_fd),
+            filters: &self.filters,
+            best_effort: group.is_none(),
+        };
+        let made =
+            sys::clone3(sys::CLONE_NEW_ALL, unified.as_ref().map(AsFd::as_fd)).step("clone3")?;
+        let Some((pid, pidfd)) = made else {
+            init::run(&seed)
+        };
+        let attached = match group {
+            Some(group) if unified.is_none() => {
+                group.attach(Path::new(HOST), pid.as_raw_nonzero().get())
+            }
+            _ => Ok(()),
+        };
+        let started = attached.and_then(|()| {
+            rustix::io::write(&go_there, b"g")
+                .step("starting the init")
+                .map(drop)
+        });
+        if let Err(fault) = started {
+            // It waits for our byte and ends when the pipe closes.
+            drop(go_there);
+            reap(&pidfd, WaitIdOptions::empty());
+            return Err(fault);
+        }
+        Ok((pid, pidfd, control_there, go_there))
+    }
+
+    /// Kills everything and removes every trace.
+    fn end(&mut self) {
+        for entry in &self.sandboxes {
+            kill(entry);
+        }
+        for entry in &mut self.sandboxes {
+            if !entry.dead {
+                entry.dead = reap(&entry.init, WaitIdOptions::empty());
+            }
+            let until = Instant::now() + END_WAIT;
+            while !clean(entry) && Instant::now() < until {
+                std::thread::sleep(RETRY);
+            }
+        }
+        self.tree.leave_instance(Path::new(HOST));
+    }
+}
+
+fn kill(entry: &Entry) {
+    if entry.dead {
+        return;
+    }
+    if let Some(group) = &entry.group {
+        group.kill(Path::new(HOST));
+    }
+    // It may have ended by itself.
+    let _ = rustix::process::pidfd_send_signal(&entry.init, Signal::KILL);
+}
+
+fn reap(init: &OwnedFd, how: WaitIdOptions) -> bool {
+    let waited = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(init.as_fd()), WaitIdOptions::EXITED | how)
+    });
+    matches!(waited, Ok(Some(_)) | Err(rustix::io::Errno::CHILD))
+}
+
+/// Removes the cgroups of a dead sandbox and tells the host that nothing is left.
+fn clean(entry: &Entry) -> bool {
+    let gone = entry
+        .group
+        .as_ref()
+        .is_none_or(|group| group.remove(Path::new(HOST)));
+    if gone {
+        // The host may not wait for it.
+        let _ = rustix::io::write(&entry.lease, b"gone");
+    }
+    gone
+}
+
+/// Leaves the host's mount namespace, as root or through a user namespace.
+fn enter_namespaces() -> Result<Mode, String> {
+    if rustix::process::geteuid().is_root() && sys::unshare(libc::CLONE_NEWNS).is_ok() {
+        return Ok(Mode::Root);
+    }
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let map = |name: &str, text: String| {
+        fs::write(format!("/proc/self/{name}"), text)
+            .map_err(|error| format!("writing {name}: {error}"))
+    };
+    sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)
+        .map_err(|error| error.to_string())
+        .and_then(|()| map("setgroups", "deny".to_owned()))
+        .and_then(|()| map("uid_map", format!("0 {uid} 1")))
+        .and_then(|()| map("gid_map", format!("0 {gid} 1")))
+        .map_err(|error| {
+            format!(
+                "neither root's rights nor user namespaces are to be had ({error}); {}",
+                probe::userns_advice()
+            )
+        })?;
+    Ok(Mode::UserNamespace)
+}
+
+/// Makes a user namespace with these (inside, outside) ids by a child that ends at once.
+fn make_user_namespace(
+    uids: &[(u32, u32)],
+    gids: &[(u32, u32)],
+    proc: &str,
+) -> Result<OwnedFd, Fault> {
+    let (go, go_there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
+    let Some((pid, pidfd)) = sys::clone3(sys::CLONE_NEWUSER, None).step("clone3")? else {
+        drop(go_there);
+        // Ends when the parent closes its end.
+        let _ = rustix::io::read(&go, &mut [0]);
+        sys::exit_now(0);
+    };
+    let dir = format!("{proc}/{}", pid.as_raw_nonzero());
+    let lines = |ids: &[(u32, u32)]| {
+        ids.iter()
+            .map(|(inside, outside)| format!("{inside} {outside} 1\n"))
+            .collect::<String>()
+    };
+    let made = fs::write(format!("{dir}/uid_map"), lines(uids))
+        .step("uid_map")
+        .and_then(|()| fs::write(format!("{dir}/gid_map"), lines(gids)).step("gid_map"))
+        .and_then(|()| fs::File::open(format!("{dir}/ns/user")).step("user namespace"));
+    drop(go_there);
+    reap(&pidfd, WaitIdOptions::empty());
+    made.map(OwnedFd::from)
+}
+
+/// Host ids: one pair (function and init) per living sandbox, each with its user namespace, used again and again.
+struct Slots {
+    mode: Mode,
+    uid_base: u32,
+    uid_count: u32,
+    free: Vec<usize>,
+    made: Vec<OwnedFd>,
+}
+
+impl Slots {
+    fn take(&mut self) -> Result<usize, Fault> {
+        if let Some(slot) = self.free.pop() {
+            return Ok(slot);
+        }
+        let slot = self.made.len();
+        let proc = format!("{HOST}/proc");
+        let made = match self.mode {
+            Mode::Root => {
+                // The first id of the range stands for root.
+                let at = u32::try_from(slot)
+                    .unwrap_or(u32::MAX)
+                    .saturating_mul(2)
+                    .saturating_add(1);
+                if at + 1 >= self.uid_count {
+                    return Err(Fault {
+                        step: "no host uid is free".to_owned(),
+                        errno: libc::EAGAIN,
+                    });
+                }
+                let (root, user, init) =
+                    (self.uid_base, self.uid_base + at, self.uid_base + at + 1);
+                make_user_namespace(
+                    &[(0, root), (rootfs::USER, user), (rootfs::INIT_USER, init)],
+                    &[(0, root), (rootfs::GROUP, user), (rootfs::INIT_GROUP, init)],
+                    &proc,
+                )?
+            }
+            Mode::UserNamespace => {
+                make_user_namespace(&[(rootfs::USER, 0)], &[(rootfs::GROUP, 0)], &proc)?
+            }
+        };
+        self.made.push(made);
+        Ok(slot)
+    }
+
+    fn user_namespace(&self, slot: usize) -> BorrowedFd<'_> {
+        self.made[slot].as_fd()
+    }
+
+    /// Frees every slot that no living sandbox uses.
+    fn keep_used(&mut self, used: impl Iterator<Item = usize>) {
+        let mut free = vec![true; self.made.len()];
+        used.for_each(|slot| free[slot] = false);
+        self.free = (0..self.made.len())
+            .rev()
+            .filter(|slot| free[*slot])
+            .collect();
+    }
+}
+
+/// Process id and start time: together they name a process for ever.
+fn instance_name(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name in parentheses may contain anything; the start time is the 20th word after it.
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{pid}-{start}"))
+}
+
+fn is_alive(instance: &str) -> bool {
+    let pid = instance.split('-').next().and_then(|pid| pid.parse().ok());
+    // Unknown names are not ours to remove.
+    pid.is_none_or(|pid| instance_name(pid).as_deref() == Some(instance))
+}

@@ -1,0 +1,678 @@
+//! The host's side: the broker's handle, sandboxes and their processes.
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::broker::{Hello, Reply};
+use crate::cgroup::Group;
+use crate::channel::{self, Fault};
+use crate::init::{Answer, Request};
+use crate::probe::Probe;
+use crate::spec::{Config, Error, Exit, Limits, Mode, Process, Spec, Usage};
+use crate::warden::{self, Warden};
+
+/// How long the broker or an init may take for one request. They take a millisecond; a machine that is
+/// swapping takes longer.
+const ANSWER_WAIT: Duration = Duration::from_secs(20);
+/// How long dropping a sandbox waits until nothing of it is left. The broker goes on trying after that.
+const GONE_WAIT: Duration = Duration::from_secs(5);
+
+/// One per process: the broker and what this machine offers. Clones are handles to the same one.
+///
+/// When the last handle and the last sandbox are dropped, the broker ends.
+#[derive(Clone)]
+pub struct Host {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    broker: Mutex<Broker>,
+    mode: Mode,
+    limits: Limits,
+    warden: Warden,
+}
+
+struct Broker {
+    socket: OwnedFd,
+    process: std::process::Child,
+}
+
+impl Host {
+    /// Starts the broker. Blocks for a few milliseconds.
+    pub fn start(config: &Config) -> Result<Host, Error> {
+        let mut broker = Broker::start(config, false)?;
+        match broker.answer()?.0 {
+            Reply::Hello { mode, limits } => Ok(Host {
+                shared: Arc::new(Shared {
+                    broker: Mutex::new(broker),
+                    mode,
+                    limits,
+                    warden: Warden::start(),
+                }),
+            }),
+            other => Err(broker.refused(other)),
+        }
+    }
+
+    /// What this machine offers, with advice. Starts a broker for a moment and changes nothing.
+    pub fn probe(config: &Config) -> Result<Probe, Error> {
+        let mut broker = Broker::start(config, true)?;
+        match broker.answer()?.0 {
+            Reply::Probed(probe) => Ok(probe),
+            other => Err(broker.refused(other)),
+        }
+    }
+
+    /// The privilege that sandboxes are made with.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode
+    }
+
+    /// How limits are kept; log it at start when it is best effort.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// Builds a sandbox without processes. Blocks for about a millisecond.
+    pub fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
+        spec.check()?;
+        let spec = resolved(spec)?;
+        let (reply, fds) = self.broker().ask(&spec)?;
+        let (init, group) = match reply {
+            Reply::Created { init, group } => (init, group),
+            Reply::Failed(fault) => return Err(setup(&fault)),
+            _ => return Err(Error::BrokerGone),
+        };
+        let mut fds = fds.into_iter();
+        let (Some(control), Some(pidfd), Some(lease)) = (fds.next(), fds.next(), fds.next()) else {
+            return Err(Error::BrokerGone);
+        };
+        // From here on dropping `lease` makes the broker clean up.
+        let (answer, files) = receive(&control)?;
+        match answer {
+            Answer::Ready => {}
+            Answer::Failed(fault) => return Err(setup(&fault)),
+            _ => return Err(Error::Gone),
+        }
+        let mut files = files.into_iter();
+        let listeners = files
+            .by_ref()
+            .take(spec.listeners.len())
+            .map(TcpListener::from)
+            .collect();
+        let udp = files
+            .by_ref()
+            .take(spec.udp.len())
+            .map(UdpSocket::from)
+            .collect();
+        let inner = Arc::new(Inner {
+            control: Mutex::new(control),
+            init,
+            pidfd,
+            lease,
+            group,
+            tmp: files.next().ok_or(Error::Gone)?,
+            memory_bytes: spec.memory_bytes,
+            frozen: AtomicBool::new(false),
+            idle: AtomicBool::new(true),
+            peak: AtomicU64::new(0),
+            kills: AtomicU64::new(0),
+        });
+        self.shared.warden.watch(&inner);
+        Ok(Sandbox {
+            inner,
+            listeners,
+            udp,
+            host: self.clone(),
+        })
+    }
+
+    fn broker(&self) -> MutexGuard<'_, Broker> {
+        // A panic while asking leaves the socket usable or closed, and both are handled.
+        self.shared
+            .broker
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Broker {
+    fn start(config: &Config, probe: bool) -> Result<Broker, Error> {
+        let failed = |source| Error::Start {
+            path: config.broker_path.clone(),
+            source,
+        };
+        let (socket, there) = channel::pair().map_err(failed)?;
+        let process = Command::new(&config.broker_path)
+            .args(&config.broker_args)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(there))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let broker = Broker { socket, process };
+        let hello = Hello {
+            uid_base: config.uid_base,
+            uid_count: config.uid_count,
+            cgroup_name: config.cgroup_name.clone(),
+            resolv_conf: config.resolv_conf.clone(),
+            probe,
+        };
+        channel::send(&broker.socket, &hello, &[]).map_err(failed)?;
+        Ok(broker)
+    }
+
+    fn ask(&mut self, spec: &Spec) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        channel::send(&self.socket, spec, &[]).map_err(|_| Error::BrokerGone)?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        if !channel::wait_readable(&self.socket, Some(ANSWER_WAIT))
+            .map_err(|_| Error::BrokerGone)?
+        {
+            return Err(Error::Timeout);
+        }
+        channel::receive(&self.socket)
+            .ok()
+            .flatten()
+            .ok_or(Error::BrokerGone)
+    }
+
+    fn refused(&mut self, reply: Reply) -> Error {
+        match reply {
+            Reply::Impossible(why) => Error::NoIsolation(why),
+            Reply::Failed(fault) => setup(&fault),
+            _ => Error::BrokerGone,
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // The broker ends when its socket closes; it may have ended before.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        // Reaps it; there is nothing to do about a failure.
+        let _ = self.process.wait();
+    }
+}
+
+/// Links in the sources are followed here, where they mean what the caller sees.
+fn resolved(mut spec: Spec) -> Result<Spec, Error> {
+    for mount in &mut spec.mounts {
+        mount.source = std::fs::canonicalize(&mount.source).map_err(|source| Error::Io {
+            what: format!("mounting {}", mount.source.display()),
+            source,
+        })?;
+    }
+    Ok(spec)
+}
+
+fn setup(fault: &Fault) -> Error {
+    Error::Setup {
+        step: fault.step.clone(),
+        source: fault.source(),
+    }
+}
+
+fn receive(control: &OwnedFd) -> Result<(Answer, Vec<OwnedFd>), Error> {
+    if !channel::wait_readable(control, Some(ANSWER_WAIT)).map_err(|_| Error::Gone)? {
+        return Err(Error::Timeout);
+    }
+    channel::receive(control).ok().flatten().ok_or(Error::Gone)
+}
+
+/// An isolated environment in which processes can be started.
+///
+/// Dropping it kills everything inside and blocks, for about two milliseconds, until its processes, mounts
+/// and cgroups are gone.
+pub struct Sandbox {
+    inner: Arc<Inner>,
+    listeners: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+    /// Keeps the broker alive.
+    host: Host,
+}
+
+/// What the warden shares with the sandbox.
+pub(crate) struct Inner {
+    control: Mutex<OwnedFd>,
+    /// Pid of the init as the host sees it.
+    init: i32,
+    pidfd: OwnedFd,
+    lease: OwnedFd,
+    group: Option<Group>,
+    tmp: OwnedFd,
+    memory_bytes: u64,
+    frozen: AtomicBool,
+    /// Nothing runs, so the warden need not look.
+    idle: AtomicBool,
+    peak: AtomicU64,
+    /// Times the warden killed.
+    kills: AtomicU64,
+}
+
+impl Sandbox {
+    /// The listeners of [`Spec::listeners`], in its order; blocking, until set otherwise.
+    pub fn listeners(&self) -> &[TcpListener] {
+        &self.listeners
+    }
+
+    /// Takes the listeners away, for instance to hand them to an event loop.
+    pub fn take_listeners(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// Takes the UDP sockets of [`Spec::udp`] away.
+    pub fn take_udp(&mut self) -> Vec<UdpSocket> {
+        std::mem::take(&mut self.udp)
+    }
+
+    /// Starts a process; returns when its program has been loaded. All processes of a sandbox share its
+    /// namespaces and limits.
+    pub fn spawn(&self, process: Process) -> Result<Child, Error> {
+        process.check()?;
+        let program = process.argv.first().cloned().unwrap_or_default();
+        let (numbers, files): (Vec<_>, Vec<_>) = process.fds.into_iter().unzip();
+        let request = Request::Spawn {
+            argv: process.argv,
+            env: process.env,
+            cwd: process.cwd.display().to_string(),
+            fds: numbers,
+            stdout: process.stdout.is_some(),
+            stderr: process.stderr.is_some(),
+        };
+        let files: Vec<OwnedFd> = files
+            .into_iter()
+            .chain(process.stdout)
+            .chain(process.stderr)
+            .collect();
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        self.inner.idle.store(false, Ordering::Release);
+        self.host.shared.warden.wake();
+        match self.inner.ask(&request, &fds)? {
+            (Answer::Spawned { pid }, files) => {
+                let mut files = files.into_iter();
+                let (Some(pidfd), Some(end)) = (files.next(), files.next()) else {
+                    return Err(Error::Gone);
+                };
+                Ok(Child {
+                    pid,
+                    pidfd,
+                    end,
+                    exit: OnceLock::new(),
+                })
+            }
+            (Answer::NoExec(fault), _) => Err(Error::Exec {
+                program,
+                source: fault.source(),
+            }),
+            _ => Err(Error::Gone),
+        }
+    }
+
+    /// Changes the CPU share; 1000 is one CPU, `None` unthrottled. Nothing happens where limits are best effort.
+    pub fn set_cpu(&self, millis: Option<u32>) -> Result<(), Error> {
+        match &self.inner.group {
+            Some(group) => group
+                .set_cpu(Path::new("/"), millis)
+                .map_err(|fault| io_error(&fault)),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops every process until [`thaw`](Sandbox::thaw).
+    pub fn freeze(&self) -> Result<(), Error> {
+        if self.inner.frozen.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.inner.idle.store(true, Ordering::Release);
+        if self.inner.freeze_group(true)? {
+            return Ok(());
+        }
+        self.inner.ask(&Request::Stop, &[]).map(drop)
+    }
+
+    /// Lets every process go on.
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.inner.thaw()?;
+        self.inner.idle.store(false, Ordering::Release);
+        self.host.shared.warden.wake();
+        Ok(())
+    }
+
+    /// Kills every process but keeps the sandbox and its `/tmp`; returns when they are gone.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.inner.thaw()?;
+        self.inner.ask(&Request::Kill, &[])?;
+        self.inner.idle.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Kills everything, sandbox included, without waiting. [`Drop`] waits and cleans up.
+    pub fn kill(&self) {
+        self.inner.kill();
+    }
+
+    /// What it has used. Costs some tens of microseconds: call it after the answer has gone out.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        self.inner.usage()
+    }
+
+    /// Starts the memory high-water mark anew.
+    pub fn reset_peak(&self) {
+        self.inner.peak.store(0, Ordering::Release);
+        for pid in self.inner.processes() {
+            // Sets VmHWM to the current size; a process that is just ending needs none.
+            let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+        if let Some(group) = &self.inner.group {
+            group.reset_peak(Path::new("/"));
+        }
+    }
+
+    /// Bytes of files in its `/tmp`.
+    pub fn tmp_used_bytes(&self) -> u64 {
+        self.inner.tmp_used()
+    }
+
+    /// Becomes readable when the sandbox has died as a whole.
+    pub fn death_fd(&self) -> BorrowedFd<'_> {
+        self.inner.pidfd.as_fd()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.inner.idle.store(true, Ordering::Release);
+        self.inner.kill();
+        // Tells the broker; it may be gone, and then so is the sandbox.
+        let _ = rustix::net::shutdown(&self.inner.lease, rustix::net::Shutdown::Write);
+        match channel::wait_readable(&self.inner.lease, Some(GONE_WAIT)) {
+            Ok(true) => {}
+            _ => tracing::warn!(init = self.inner.init, "a sandbox is slow to disappear"),
+        }
+    }
+}
+
+fn io_error(fault: &Fault) -> Error {
+    Error::Io {
+        what: fault.step.clone(),
+        source: fault.source(),
+    }
+}
+
+impl Inner {
+    fn ask(
+        &self,
+        request: &Request,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Vec<OwnedFd>), Error> {
+        // Waking it while frozen by the kernel would wait for ever.
+        if self
+            .group
+            .as_ref()
+            .is_some_and(|group| group.unified().is_some())
+        {
+            self.thaw()?;
+        }
+        let control = self
+            .control
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        channel::send(&*control, request, fds).map_err(|_| Error::Gone)?;
+        match receive(&control) {
+            Ok((Answer::Failed(fault), _)) => Err(setup(&fault)),
+            // A late answer would be taken for that to the next request.
+            Err(Error::Timeout) => {
+                self.kill();
+                Err(Error::Timeout)
+            }
+            other => other,
+        }
+    }
+
+    fn freeze_group(&self, frozen: bool) -> Result<bool, Error> {
+        match &self.group {
+            Some(group) => group
+                .freeze(Path::new("/"), frozen)
+                .map_err(|fault| io_error(&fault)),
+            None => Ok(false),
+        }
+    }
+
+    fn thaw(&self) -> Result<(), Error> {
+        if !self.frozen.swap(false, Ordering::AcqRel) || self.freeze_group(false)? {
+            return Ok(());
+        }
+        self.ask(&Request::Continue, &[]).map(drop)
+    }
+
+    fn kill(&self) {
+        // It may be dead already.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire)
+    }
+
+    /// Kills the processes if they hold more memory than they may. `/tmp` has room of its own in the cgroup,
+    /// so the kernel alone would let memory take that too.
+    pub fn check_memory(&self) {
+        if let Some(group) = &self.group {
+            // An upper bound that costs one read; most of the time it settles the matter.
+            let settled = self.peak.load(Ordering::Acquire).min(self.memory_bytes);
+            if group.charged_bytes(Path::new("/")) <= settled {
+                return;
+            }
+        }
+        let Ok(held) = self.held_bytes() else { return };
+        self.peak.fetch_max(held, Ordering::AcqRel);
+        if held > self.memory_bytes {
+            tracing::debug!(
+                init = self.init,
+                held,
+                limit = self.memory_bytes,
+                "out of memory"
+            );
+            self.kills.fetch_add(1, Ordering::AcqRel);
+            if self.ask(&Request::Kill, &[]).is_err() {
+                self.kill();
+            }
+        }
+    }
+
+    /// Memory without the files in `/tmp`.
+    fn held_bytes(&self) -> Result<u64, Error> {
+        let Some(group) = &self.group else {
+            return Ok(self
+                .processes()
+                .into_iter()
+                .map(|pid| warden::process_memory(pid).held_bytes)
+                .sum());
+        };
+        let counters = group
+            .counters(Path::new("/"))
+            .map_err(|fault| io_error(&fault))?;
+        Ok(counters.held_bytes - self.tmp_used().min(counters.shared_bytes))
+    }
+
+    fn usage(&self) -> Result<Usage, Error> {
+        let memory: Vec<_> = self
+            .processes()
+            .into_iter()
+            .map(warden::process_memory)
+            .collect();
+        let marks: u64 = memory.iter().map(|process| process.peak_bytes).sum();
+        let kills = self.kills.load(Ordering::Acquire);
+        let Some(group) = &self.group else {
+            let held = memory.iter().map(|process| process.held_bytes).sum();
+            let peak = self
+                .peak
+                .fetch_max(marks.max(held), Ordering::AcqRel)
+                .max(marks)
+                .max(held);
+            let cpu_us = self
+                .processes()
+                .into_iter()
+                .chain([self.init])
+                .map(warden::process_cpu_us)
+                .sum();
+            return Ok(Usage {
+                memory_peak_bytes: peak,
+                memory_bytes: held,
+                cpu_us,
+                oom_kills: kills,
+            });
+        };
+        let counters = group
+            .counters(Path::new("/"))
+            .map_err(|fault| io_error(&fault))?;
+        let held = counters.held_bytes - self.tmp_used().min(counters.shared_bytes);
+        // The marks of all processes count shared pages once each; the kernel's mark of the group counts
+        // them once but leaves out files that somebody else read first. The smaller one, with the mapped
+        // files of the largest process, is what a machine of its own would have needed.
+        let files = memory
+            .iter()
+            .map(|process| process.file_bytes)
+            .max()
+            .unwrap_or(0);
+        let marks = if counters.charged_peak_bytes > 0 {
+            marks.min(counters.charged_peak_bytes + files)
+        } else {
+            marks
+        };
+        let sample = held.max(marks);
+        let peak = self.peak.fetch_max(sample, Ordering::AcqRel).max(sample);
+        Ok(Usage {
+            memory_peak_bytes: peak,
+            memory_bytes: held,
+            cpu_us: counters.cpu_us,
+            oom_kills: counters.oom_kills + kills,
+        })
+    }
+
+    /// Pids of everything inside but the init, as the host sees them.
+    fn processes(&self) -> Vec<i32> {
+        match &self.group {
+            Some(group) => group
+                .processes(Path::new("/"))
+                .into_iter()
+                .filter(|pid| *pid != self.init)
+                .collect(),
+            None => warden::descendants(self.init),
+        }
+    }
+
+    fn tmp_used(&self) -> u64 {
+        rustix::fs::fstatvfs(&self.tmp)
+            .map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
+    }
+}
+
+/// A process in a sandbox. Dropping the handle does not end the process.
+#[derive(Debug)]
+pub struct Child {
+    pid: i32,
+    pidfd: OwnedFd,
+    end: OwnedFd,
+    exit: OnceLock<Exit>,
+}
+
+impl Child {
+    /// Its pid inside the sandbox.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A pidfd of it.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Becomes readable when [`try_wait`](Child::try_wait) will tell how it ended.
+    pub fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// How it ended, if it did.
+    pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
+        self.wait_timeout(Duration::ZERO)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self) -> Result<Exit, Error> {
+        loop {
+            if let Some(exit) = self.wait_timeout(Duration::from_secs(3600))? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// Waits for its end, but not longer than this.
+    pub fn wait_timeout(&self, limit: Duration) -> Result<Option<Exit>, Error> {
+        if let Some(exit) = self.exit.get() {
+            return Ok(Some(*exit));
+        }
+        let failed = |source: io::Error| Error::Io {
+            what: "waiting for a process".to_owned(),
+            source,
+        };
+        if !channel::wait_readable(&self.end, Some(limit)).map_err(failed)? {
+            return Ok(None);
+        }
+        let mut status = [0; 4];
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.end, &mut status))
+            .map_err(|error| failed(error.into()))?;
+        let exit = match count {
+            4 => exit_of(i32::from_ne_bytes(status)),
+            // The sandbox died with it.
+            _ => Exit::Signal(libc::SIGKILL),
+        };
+        Ok(Some(*self.exit.get_or_init(|| exit)))
+    }
+
+    /// Sends a signal; none once it has ended.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        let failed = |source: io::Error| Error::Io {
+            what: format!("sending signal {signal}"),
+            source,
+        };
+        let named = Signal::from_named_raw(signal)
+            .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
+        match rustix::process::pidfd_send_signal(&self.pidfd, named) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.exit_fd()
+    }
+}
+
+impl AsRawFd for Child {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.exit_fd().as_raw_fd()
+    }
+}
+
+fn exit_of(status: i32) -> Exit {
+    if libc::WIFEXITED(status) {
+        Exit::Code(libc::WEXITSTATUS(status))
+    } else {
+        Exit::Signal(libc::WTERMSIG(status))
+    }
+}

@@ -1,0 +1,465 @@
+//! Pid 1 of a sandbox: builds it, gives up every privilege, then starts and reaps processes on request.
+//!
+//! It is a clone of the broker, runs under the sandbox's own system call filter, and dies with either of
+//! its two sockets: the host's and the broker's. Its death is the death of everything inside.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal};
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{self, Fault, Step};
+use crate::confine::{self, Filters};
+use crate::rootfs;
+use crate::spec::{Mode, Spec};
+use crate::sys;
+
+/// What the host asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Start a process. Descriptors come along in the order: numbered ones, then stdout and stderr if set.
+    Spawn {
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: String,
+        fds: Vec<RawFd>,
+        stdout: bool,
+        stderr: bool,
+    },
+    /// Stop every process.
+    Stop,
+    /// Let them go on.
+    Continue,
+    /// Kill and reap every process.
+    Kill,
+}
+
+/// What it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The sandbox is complete; listeners, UDP sockets and `/tmp` come along.
+    Ready,
+    /// A process runs; its pidfd and the pipe that will tell its end come along. The pid is that inside.
+    Spawned {
+        pid: i32,
+    },
+    Done,
+    Failed(Fault),
+    /// `execve` failed.
+    NoExec(Fault),
+}
+
+/// Everything the clone needs to become a sandbox.
+pub(crate) struct Seed<'a> {
+    pub spec: &'a Spec,
+    pub mode: Mode,
+    /// Host uid that stands for root inside.
+    pub owner: u32,
+    /// To the host.
+    pub control: OwnedFd,
+    /// From the broker: one byte when it may go on; hung up when the broker dies.
+    pub go: OwnedFd,
+    pub userns: BorrowedFd<'a>,
+    pub idmap: Option<BorrowedFd<'a>>,
+    pub filters: &'a Filters,
+    /// No cgroup counts processes or memory.
+    pub best_effort: bool,
+}
+
+/// Runs in the clone; never returns to the broker's code.
+pub(crate) fn run(seed: &Seed<'_>) -> ! {
+    // A panic must not unwind into the broker's loop, which this process has a copy of.
+    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match build(seed) {
+        Ok((files, children)) => {
+            let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+            if channel::send(&seed.control, &Answer::Ready, &fds).is_err() {
+                return 1;
+            }
+            drop(files);
+            serve(seed, &children)
+        }
+        Err(fault) => {
+            // The host may be gone already; then nobody wants to know.
+            let _ = channel::send(&seed.control, &Answer::Failed(fault), &[]);
+            1
+        }
+    }));
+    sys::exit_now(end.unwrap_or(101));
+}
+
+fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
+    let spec = seed.spec;
+    let mut keep = vec![
+        seed.control.as_raw_fd(),
+        seed.go.as_raw_fd(),
+        seed.userns.as_raw_fd(),
+        2,
+    ];
+    keep.extend(seed.idmap.map(|fd| fd.as_raw_fd()));
+    sys::close_all_except(&keep).step("closing descriptors")?;
+    let mut byte = [0];
+    match rustix::io::retry_on_intr(|| rustix::io::read(&seed.go, &mut byte))
+        .step("waiting for the broker")?
+    {
+        0 => {
+            return Err(Fault {
+                step: "the broker died".to_owned(),
+                errno: libc::EPIPE,
+            });
+        }
+        _ => sys::unshare(libc::CLONE_NEWCGROUP).step("cgroup namespace")?,
+    }
+    // When the machine runs out of memory functions go first. Only raising it is allowed to everyone.
+    std::fs::write("/host/proc/self/oom_score_adj", "500").step("oom_score_adj")?;
+    rustix::system::sethostname(spec.hostname.as_bytes()).step("host name")?;
+    sys::loopback_up().step("loopback")?;
+    let mut files = sockets(spec)?;
+    files.push(rootfs::enter(spec, seed.mode, seed.owner, seed.idmap)?);
+    drop_privileges(seed)?;
+    let children = sys::child_signals().step("signalfd")?;
+    Ok((files, children))
+}
+
+/// Made while still privileged, so that low ports work, and inside, so that only the sandbox reaches them.
+fn sockets(spec: &Spec) -> Result<Vec<OwnedFd>, Fault> {
+    let mut files = Vec::new();
+    for address in &spec.listeners {
+        files.push(OwnedFd::from(
+            TcpListener::bind(address).step(format!("listening on {address}"))?,
+        ));
+    }
+    for address in &spec.udp {
+        files.push(OwnedFd::from(
+            UdpSocket::bind(address).step(format!("binding udp {address}"))?,
+        ));
+    }
+    Ok(files)
+}
+
+/// Enters the user namespace and keeps only what starting processes as the function's user needs.
+fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
+    rustix::thread::move_into_link_name_space(seed.userns, Some(LinkNameSpaceType::User))
+        .step("user namespace")?;
+    let needed = match seed.mode {
+        Mode::Root => {
+            become_user(rootfs::INIT_USER, rootfs::INIT_GROUP)?;
+            CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL
+        }
+        // There is only one uid to be had.
+        Mode::UserNamespace => {
+            become_user(rootfs::USER, rootfs::GROUP)?;
+            CapabilitySet::empty()
+        }
+    };
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
+    rustix::thread::set_capabilities_secure_bits(bits).step("secure bits")?;
+    for number in 0..64 {
+        let Some(capability) = CapabilitySet::from_bits(1 << number) else {
+            break;
+        };
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // The kernel knows fewer than 64.
+            Err(rustix::io::Errno::INVAL) => break,
+            other => other.step("bounding set")?,
+        }
+    }
+    set_capabilities(needed)?;
+    // Changing users clears both of these, so they come last.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("dumpable")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step("parent death signal")?;
+    rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
+    confine::confine(&rootfs::folders(seed.spec))?;
+    seed.filters.load()
+}
+
+fn set_capabilities(set: CapabilitySet) -> Result<(), Fault> {
+    let sets = CapabilitySets {
+        effective: set,
+        permitted: set,
+        inheritable: CapabilitySet::empty(),
+    };
+    rustix::thread::set_capabilities(None, sets).step("capabilities")
+}
+
+fn become_user(user: u32, group: u32) -> Result<(), Fault> {
+    match rustix::thread::set_thread_groups(&[]) {
+        // Forbidden in unprivileged user namespaces, whose groups mean nothing inside.
+        Err(rustix::io::Errno::PERM) => {}
+        other => other.step("setgroups")?,
+    }
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    rustix::thread::set_thread_res_gid(group, group, group).step("setresgid")?;
+    rustix::thread::set_thread_res_uid(user, user, user).step("setresuid")
+}
+
+/// A started process that has not ended.
+struct Running {
+    pid: i32,
+    /// Its wait status goes here, then the pipe is closed.
+    end: OwnedFd,
+}
+
+fn serve(seed: &Seed<'_>, children: &OwnedFd) -> i32 {
+    let mut running: Vec<Running> = Vec::new();
+    loop {
+        let mut fds = [
+            PollFd::new(&seed.control, PollFlags::IN),
+            PollFd::new(children, PollFlags::IN),
+            PollFd::new(&seed.go, PollFlags::IN),
+        ];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return 1,
+        }
+        let ready = fds.map(|fd| !fd.revents().is_empty());
+        if ready[1] {
+            drain(children);
+            while let Some((pid, status)) = sys::reap(false) {
+                tell(&mut running, pid, status);
+            }
+        }
+        if ready[2] {
+            return 0;
+        }
+        if ready[0] {
+            let Ok(Some((request, fds))) = channel::receive(&seed.control) else {
+                return 0;
+            };
+            let sent = match handle(seed, &mut running, request, fds) {
+                Ok((answer, fds)) => {
+                    let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+                    channel::send(&seed.control, &answer, &fds)
+                }
+                Err(fault) => channel::send(&seed.control, &Answer::Failed(fault), &[]),
+            };
+            if sent.is_err() {
+                return 0;
+            }
+        }
+    }
+}
+
+fn drain(children: &OwnedFd) {
+    let mut bytes = [0; 1024];
+    while rustix::io::read(children, &mut bytes).is_ok_and(|count| count > 0) {}
+}
+
+fn tell(running: &mut Vec<Running>, pid: i32, status: i32) {
+    if let Some(at) = running.iter().position(|process| process.pid == pid) {
+        let process = running.swap_remove(at);
+        // Nobody may be listening any more.
+        let _ = rustix::io::write(&process.end, &status.to_ne_bytes());
+    }
+}
+
+type Handled = Result<(Answer, Vec<OwnedFd>), Fault>;
+
+fn handle(
+    seed: &Seed<'_>,
+    running: &mut Vec<Running>,
+    request: Request,
+    fds: Vec<OwnedFd>,
+) -> Handled {
+    match request {
+        Request::Spawn {
+            argv,
+            env,
+            cwd,
+            fds: numbers,
+            stdout,
+            stderr,
+        } => {
+            let program = Program::new(argv, env, cwd, numbers, stdout, stderr, fds)?;
+            spawn(seed, running, &program)
+        }
+        Request::Stop => sys::signal_everyone(libc::SIGSTOP)
+            .step("stop")
+            .map(|()| (Answer::Done, Vec::new())),
+        Request::Continue => sys::signal_everyone(libc::SIGCONT)
+            .step("continue")
+            .map(|()| (Answer::Done, Vec::new())),
+        Request::Kill => {
+            sys::signal_everyone(libc::SIGKILL).step("kill")?;
+            while let Some((pid, status)) = sys::reap(true) {
+                tell(running, pid, status);
+            }
+            Ok((Answer::Done, Vec::new()))
+        }
+    }
+}
+
+/// What a child executes, prepared before the fork.
+struct Program {
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+    /// Descriptor here, number there.
+    fds: Vec<(OwnedFd, RawFd)>,
+}
+
+impl Program {
+    fn new(
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: String,
+        numbers: Vec<RawFd>,
+        stdout: bool,
+        stderr: bool,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Program, Fault> {
+        let text = |text: String| {
+            CString::new(text)
+                .map_err(io::Error::from)
+                .step("a zero byte in an argument")
+        };
+        let targets = numbers
+            .into_iter()
+            .chain(stdout.then_some(1))
+            .chain(stderr.then_some(2));
+        Ok(Program {
+            argv: argv.into_iter().map(text).collect::<Result<_, _>>()?,
+            env: env
+                .into_iter()
+                .map(|(key, value)| text(format!("{key}={value}")))
+                .collect::<Result<_, _>>()?,
+            cwd: text(if cwd.is_empty() { "/".to_owned() } else { cwd })?,
+            fds: fds.into_iter().zip(targets).collect(),
+        })
+    }
+}
+
+fn spawn(seed: &Seed<'_>, running: &mut Vec<Running>, program: &Program) -> Handled {
+    let (end_read, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
+    let (fault_read, fault_write) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
+    let Some(pid) = sys::fork().step("fork")? else {
+        child(seed, program, &fault_write)
+    };
+    drop(fault_write);
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step("pidfd_open")?;
+    // Closed by a successful exec, so this waits until the program runs.
+    let mut text = String::new();
+    File::from(fault_read)
+        .read_to_string(&mut text)
+        .step("starting a process")?;
+    running.push(Running {
+        pid: pid.as_raw_nonzero().get(),
+        end,
+    });
+    match serde_json::from_str::<Fault>(&text) {
+        Ok(fault) if fault.step == EXEC => Ok((Answer::NoExec(fault), Vec::new())),
+        Ok(fault) => Err(fault),
+        Err(_) => Ok((
+            Answer::Spawned {
+                pid: pid.as_raw_nonzero().get(),
+            },
+            vec![pidfd, end_read],
+        )),
+    }
+}
+
+/// Above every number a caller may ask for, so that placing descriptors never overwrites one.
+const SPARE: RawFd = 256;
+/// The step name of a failed `execve`.
+const EXEC: &str = "execve";
+
+fn child(seed: &Seed<'_>, program: &Program, faults: &OwnedFd) -> ! {
+    // Out of the way of the numbers that the program's own descriptors get.
+    let Ok(faults) = sys::dup_above(faults.as_raw_fd(), SPARE) else {
+        sys::exit_now(127)
+    };
+    let fault = prepare(seed, program).err().unwrap_or_else(|| {
+        let name = program
+            .argv
+            .first()
+            .map(CString::as_c_str)
+            .unwrap_or_default();
+        Fault::new(EXEC, &sys::execve(name, &program.argv, &program.env))
+    });
+    let text = serde_json::to_string(&fault).unwrap_or_default();
+    sys::write_raw(faults, text.as_bytes());
+    sys::exit_now(127);
+}
+
+fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
+    sys::reset_signals();
+    rustix::process::setsid().step("setsid")?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
+    .step("open /dev/null")?;
+    let moved = |fd: RawFd| sys::dup_above(fd, SPARE).step("dup");
+    let null = moved(null.as_raw_fd())?;
+    let mut fds: Vec<(RawFd, RawFd)> = vec![(null, 0), (null, 1), (null, 2)];
+    for (fd, number) in &program.fds {
+        fds.push((moved(fd.as_raw_fd())?, *number));
+    }
+    sys::close_on_exec_from(0).step("close_range")?;
+    for (fd, number) in fds {
+        sys::dup_to(fd, number).step("dup2")?;
+    }
+    limit(seed)?;
+    if seed.mode == Mode::Root {
+        become_user(rootfs::USER, rootfs::GROUP)?;
+    }
+    set_capabilities(CapabilitySet::empty())?;
+    rustix::process::chdir(program.cwd.as_c_str()).step("chdir")
+}
+
+/// Resource limits as AWS sets them, except that core files are off.
+fn limit(seed: &Seed<'_>) -> Result<(), Fault> {
+    const STACK_BYTES: u64 = 8 << 20;
+    const LOCKED_BYTES: u64 = 64 << 10;
+    let spec = seed.spec;
+    let mut limits = vec![
+        (Resource::Nofile, spec.nofile),
+        (Resource::Nproc, u64::from(spec.pids_max)),
+        (Resource::Core, 0),
+        (Resource::Memlock, LOCKED_BYTES),
+        (Resource::Rtprio, 0),
+        (Resource::Nice, 0),
+    ];
+    if seed.best_effort {
+        // A backstop only: the warden kills at the limit itself. Address space is no measure, because Java
+        // and V8 reserve much more than they use.
+        limits.push((Resource::Data, spec.memory_bytes * 2 + (64 << 20)));
+    }
+    for (resource, value) in limits {
+        let most = rustix::process::getrlimit(resource)
+            .maximum
+            .map_or(value, |most| most.min(value));
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(most),
+                maximum: Some(most),
+            },
+        )
+        .step("setrlimit")?;
+    }
+    let most = rustix::process::getrlimit(Resource::Stack).maximum;
+    let current = Some(most.map_or(STACK_BYTES, |most| most.min(STACK_BYTES)));
+    rustix::process::setrlimit(
+        Resource::Stack,
+        Rlimit {
+            current,
+            maximum: most,
+        },
+    )
+    .step("setrlimit")
+}

@@ -1,0 +1,593 @@
+//! The file system inside: a read-only root assembled once by the broker, and what each sandbox adds to it.
+//!
+//! The broker lives in a mount namespace of its own whose root is an empty tmpfs with the host below [`HOST`]
+//! and the assembled root at [`TEMPLATE`]. A sandbox inherits a copy, finishes it and leaves the rest behind.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode as Bits, OFlags, Uid};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_change, move_mount, open_tree, unmount,
+};
+
+use crate::channel::{Fault, Step};
+use crate::confine::Folder;
+use crate::spec::{Mode, Mount, Spec};
+use crate::sys;
+
+/// Where the broker sees the host's root.
+pub(crate) const HOST: &str = "/host";
+/// Where the broker assembles the root of the sandboxes.
+const TEMPLATE: &str = "/t";
+/// What covers files and folders of `/proc`: they have no permissions at all.
+const MASK_FILE: &str = "/masked-file";
+const MASK_FOLDER: &str = "/masked-folder";
+
+/// Largest file copied into the synthesised `/etc`.
+const ETC_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Room for the assembled root: a few hundred small files.
+const TEMPLATE_OPTIONS: &str = "mode=755,size=32m,nr_inodes=4096";
+
+/// User and group inside, as on AWS.
+pub(crate) const USER: u32 = 993;
+pub(crate) const GROUP: u32 = 990;
+/// User and group of the sandbox's init: another one, so that functions cannot see or signal it.
+pub(crate) const INIT_USER: u32 = 992;
+pub(crate) const INIT_GROUP: u32 = 991;
+
+const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
+    nobody:x:65534:65534:nobody:/:/sbin/nologin\n\
+    sbx_user1051:x:993:990::/home/sbx_user1051:/sbin/nologin\n";
+const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\nsbx_user1051:x:990:\n";
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
+const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\n\
+    services: files\n";
+
+/// Folders of a plain root, besides those that are mounted or linked.
+const FOLDERS: &[&str] = &[
+    "dev",
+    "dev/shm",
+    "etc",
+    "mnt",
+    "opt",
+    "proc",
+    "run",
+    "tmp",
+    "usr",
+    "var",
+    "var/lang",
+    "var/runtime",
+    "var/task",
+];
+/// What else of the host's root holds programs: folders, or links into `/usr`.
+const SYSTEM: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+const DEVICES: &[(&str, u32, u32)] = &[
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+];
+const LINKS: &[(&str, &str)] = &[
+    ("dev/fd", "/proc/self/fd"),
+    ("dev/stdin", "/proc/self/fd/0"),
+    ("dev/stdout", "/proc/self/fd/1"),
+    ("dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Harmless files of the host's `/etc` that programs look for.
+const ETC_FILES: &[&str] = &[
+    "bindresvport.blacklist",
+    "debian_version",
+    "gai.conf",
+    "ld.so.cache",
+    "ld.so.conf",
+    "localtime",
+    "lsb-release",
+    "magic",
+    "mime.types",
+    "os-release",
+    "pki/tls/cert.pem",
+    "pki/tls/openssl.cnf",
+    "protocols",
+    "redhat-release",
+    "services",
+    "ssl/cert.pem",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+/// Likewise folders; a name that ends in `*` is a prefix.
+const ETC_FOLDERS: &[&str] = &[
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "java*",
+    "ld.so.conf.d",
+    "pki/ca-trust",
+    "pki/java",
+    "pki/tls/certs",
+    "python2*",
+    "python3*",
+    "ssl/certs",
+];
+
+/// Files of `/proc` that tell about or steer the whole machine.
+const PROC_FILES_MASKED: &[&str] = &[
+    "cmdline",
+    "config.gz",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "kpagecgroup",
+    "kpagecount",
+    "kpageflags",
+    "latency_stats",
+    "modules",
+    "mtrr",
+    "sched_debug",
+    "slabinfo",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "vmallocinfo",
+];
+const PROC_FOLDERS_MASKED: &[&str] = &[
+    "acpi",
+    "asound",
+    "bus",
+    "driver",
+    "dynamic_debug",
+    "fs",
+    "irq",
+    "pressure",
+    "scsi",
+];
+
+/// What must be read before the host's root moves to [`HOST`].
+pub(crate) struct Plan {
+    /// `bash`, and the plain `sh` that it covers.
+    shell: Option<(PathBuf, PathBuf)>,
+}
+
+impl Plan {
+    pub fn read() -> Plan {
+        // Amazon Linux's sh is bash, and bootstrap scripts rely on it. A multi-call binary must not be covered.
+        let shell = fs::canonicalize("/bin/bash")
+            .ok()
+            .zip(fs::canonicalize("/bin/sh").ok());
+        Plan {
+            shell: shell.filter(|(_, sh)| {
+                sh.file_name()
+                    .is_some_and(|name| name == "dash" || name == "sh")
+            }),
+        }
+    }
+}
+
+/// Moves into a root of our own and assembles the template. `owner` is the host uid and gid that stands for root inside.
+pub(crate) fn assemble(
+    plan: &Plan,
+    mode: Mode,
+    owner: u32,
+    idmap: Option<BorrowedFd<'_>>,
+    resolv_conf: &str,
+) -> Result<(), Fault> {
+    // Mounts that the host makes later must be reachable as sources; ours must never reach the host.
+    mount_change(
+        "/",
+        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
+    )
+    .step("making mounts private")?;
+    let here = ["/tmp", "/mnt", "/run", "/dev"]
+        .into_iter()
+        .find(|path| Path::new(path).is_dir())
+        .unwrap_or("/");
+    mount(
+        "tmpfs",
+        here,
+        "tmpfs",
+        MountFlags::NOSUID,
+        c"mode=755,size=64k",
+    )
+    .step("mounting the broker's root")?;
+    fs::create_dir(Path::new(here).join("host")).step("mkdir host")?;
+    fs::create_dir(Path::new(here).join("t")).step("mkdir t")?;
+    rustix::process::chdir(here).step("chdir")?;
+    rustix::process::pivot_root(".", "host").step("pivot_root")?;
+    rustix::process::chdir("/").step("chdir")?;
+    rustix::process::umask(Bits::empty());
+    write_file(Path::new(MASK_FILE), b"")?;
+    make_dir(Path::new(MASK_FOLDER))?;
+    for mask in [MASK_FILE, MASK_FOLDER] {
+        fs::set_permissions(mask, fs::Permissions::from_mode(0o000)).step(mask)?;
+    }
+
+    let options = format!("{TEMPLATE_OPTIONS}\0");
+    let options =
+        std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).expect("ends with a zero");
+    mount("tmpfs", TEMPLATE, "tmpfs", MountFlags::NOSUID, options).step("mounting the root")?;
+    let root = Path::new(TEMPLATE);
+    make_tree(root)?;
+    make_etc(root, idmap, resolv_conf)?;
+    make_devices(root, mode)?;
+    let read_only = Attributes {
+        read_only: true,
+        exec: true,
+        idmap,
+    };
+    read_only.bind(Path::new("/host/usr"), &root.join("usr"))?;
+    for name in SYSTEM {
+        let on_host = Path::new(HOST).join(name);
+        match fs::symlink_metadata(&on_host) {
+            Ok(data) if data.is_symlink() => {
+                let to = fs::read_link(&on_host).step(*name)?;
+                symlink(to, root.join(name)).step(*name)?;
+            }
+            Ok(data) if data.is_dir() => {
+                make_dir(&root.join(name))?;
+                read_only.bind(&on_host, &root.join(name))?;
+            }
+            _ => {}
+        }
+    }
+    if let Some((bash, sh)) = &plan.shell {
+        read_only.bind(&below(HOST, bash), &below(TEMPLATE, sh))?;
+    }
+    if mode == Mode::Root {
+        give_to(root, owner)?;
+    }
+    Ok(())
+}
+
+fn make_tree(root: &Path) -> Result<(), Fault> {
+    for name in FOLDERS {
+        make_dir(&root.join(name))?;
+    }
+    for (name, to) in LINKS {
+        symlink(to, root.join(name)).step(*name)?;
+    }
+    Ok(())
+}
+
+fn make_etc(root: &Path, idmap: Option<BorrowedFd<'_>>, resolv_conf: &str) -> Result<(), Fault> {
+    let etc = root.join("etc");
+    for (name, text) in [
+        ("passwd", PASSWD),
+        ("group", GROUPS),
+        ("hosts", HOSTS),
+        ("nsswitch.conf", NSSWITCH),
+        ("resolv.conf", resolv_conf),
+    ] {
+        write_file(&etc.join(name), text.as_bytes())?;
+    }
+    let on_host = Path::new("/host/etc");
+    for name in ETC_FILES {
+        // Links with absolute targets (localtime, os-release) must be followed within the host's root.
+        let Some(source) = resolve(&on_host.join(name)) else {
+            continue;
+        };
+        let small = fs::metadata(&source)
+            .is_ok_and(|data| data.is_file() && data.len() <= ETC_FILE_BYTES_MAX);
+        if let (true, Ok(bytes)) = (small, fs::read(&source)) {
+            make_parents(&etc.join(name))?;
+            write_file(&etc.join(name), &bytes)?;
+        }
+    }
+    for name in ETC_FOLDERS {
+        for folder in matching(on_host, name) {
+            make_parents(&etc.join(&folder))?;
+            make_dir(&etc.join(&folder))?;
+            Attributes {
+                read_only: true,
+                exec: false,
+                idmap,
+            }
+            .bind(&on_host.join(&folder), &etc.join(&folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Folders (not links) of this name, or with this prefix.
+fn matching(parent: &Path, name: &str) -> Vec<String> {
+    let is_dir =
+        |name: &str| fs::symlink_metadata(parent.join(name)).is_ok_and(|data| data.is_dir());
+    let Some(prefix) = name.strip_suffix('*') else {
+        return if is_dir(name) {
+            vec![name.to_owned()]
+        } else {
+            Vec::new()
+        };
+    };
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| name.starts_with(prefix) && is_dir(name))
+        .collect()
+}
+
+/// Follows links as the host would, although its root is at [`HOST`] now.
+fn resolve(path: &Path) -> Option<PathBuf> {
+    const LINKS_MAX: usize = 16;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(to) = fs::read_link(&path) else {
+            return path.exists().then_some(path);
+        };
+        path = if to.is_absolute() {
+            below(HOST, &to)
+        } else {
+            path.parent()?.join(to)
+        };
+    }
+    None
+}
+
+fn make_devices(root: &Path, mode: Mode) -> Result<(), Fault> {
+    for (name, major, minor) in DEVICES {
+        let target = root.join("dev").join(name);
+        if mode == Mode::Root {
+            let device = rustix::fs::makedev(*major, *minor);
+            rustix::fs::mknodat(
+                CWD,
+                &target,
+                FileType::CharacterDevice,
+                Bits::from_raw_mode(0o666),
+                device,
+            )
+            .step(*name)?;
+        } else {
+            write_file(&target, b"")?;
+            rustix::mount::mount_bind(Path::new("/host/dev").join(name), &target).step(*name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the assembled files (not the host's, which are mounts) to the id that stands for root inside.
+fn give_to(root: &Path, owner: u32) -> Result<(), Fault> {
+    let (uid, gid) = (Uid::from_raw(owner), Gid::from_raw(owner));
+    let chown = |path: &Path| {
+        rustix::fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .step(path.display().to_string())
+    };
+    let device = rustix::fs::stat(root).step("stat")?.st_dev;
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        chown(&folder)?;
+        for entry in fs::read_dir(&folder).step("read_dir")? {
+            let entry = entry.step("read_dir")?;
+            let path = entry.path();
+            if rustix::fs::lstat(&path).step("lstat")?.st_dev != device {
+                continue;
+            }
+            let kind = entry.file_type().step("file type")?;
+            if kind.is_dir() {
+                folders.push(path)
+            } else {
+                chown(&path)?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the mount points of a specification in the template; an existing one stays.
+pub(crate) fn make_targets(spec: &Spec, mode: Mode, owner: u32) -> Result<(), Fault> {
+    for mount in &spec.mounts {
+        let target = below(TEMPLATE, &mount.target);
+        if target.exists() {
+            continue;
+        }
+        make_parents(&target)?;
+        let data =
+            fs::metadata(below(HOST, &mount.source)).step(mount.source.display().to_string())?;
+        if data.is_dir() {
+            make_dir(&target)?
+        } else {
+            write_file(&target, b"")?
+        }
+        if mode == Mode::Root {
+            let (uid, gid) = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+            for path in target
+                .ancestors()
+                .take_while(|path| *path != Path::new(TEMPLATE))
+            {
+                rustix::fs::chown(path, uid, gid).step(path.display().to_string())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Finishes the inherited template for one sandbox and makes it the root. Returns a descriptor of `/tmp`.
+pub(crate) fn enter(
+    spec: &Spec,
+    mode: Mode,
+    owner: u32,
+    idmap: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Fault> {
+    let root = Path::new(TEMPLATE);
+    private_tmpfs(&root.join("tmp"), spec.tmp_bytes, mode, owner)?;
+    private_tmpfs(&root.join("dev/shm"), spec.shm_bytes.max(4096), mode, owner)?;
+    mount_proc(root)?;
+    for Mount {
+        source,
+        target,
+        read_only,
+        exec,
+    } in &spec.mounts
+    {
+        // A writable mount keeps the host's owners: what is created through a mapping must have one.
+        let idmap = idmap.filter(|_| *read_only);
+        Attributes {
+            read_only: *read_only,
+            exec: *exec,
+            idmap,
+        }
+        .bind(&below(HOST, source), &below(TEMPLATE, target))?;
+    }
+    let tree = open_tree(CWD, TEMPLATE, OpenTreeFlags::OPEN_TREE_CLOEXEC).step("open_tree /")?;
+    sys::mount_setattr(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, None, false)
+        .step("read-only root")?;
+    drop(tree);
+    rustix::process::chdir(TEMPLATE).step("chdir")?;
+    rustix::process::pivot_root(".", ".").step("pivot_root")?;
+    unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
+    rustix::process::chdir("/").step("chdir")?;
+    rustix::fs::open(
+        "/tmp",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Bits::empty(),
+    )
+    .step("open /tmp")
+}
+
+fn private_tmpfs(target: &Path, bytes: u64, mode: Mode, owner: u32) -> Result<(), Fault> {
+    // A file of one page per inode, and never so few that small folders fill up.
+    let inodes = (bytes / 4096).max(1024);
+    let owner = if mode == Mode::Root {
+        format!(",uid={owner},gid={owner}")
+    } else {
+        String::new()
+    };
+    let options = format!("mode=1777,size={bytes},nr_inodes={inodes}{owner}\0");
+    let options =
+        std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).expect("ends with a zero");
+    mount(
+        "tmpfs",
+        target,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        options,
+    )
+    .step(format!("mounting {}", target.display()))
+}
+
+fn mount_proc(root: &Path) -> Result<(), Fault> {
+    let proc = root.join("proc");
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", &proc, "proc", flags, c"hidepid=2").step("mounting /proc")?;
+    // Something that nobody may open, rather than /dev/null, which would swallow writes as if they worked.
+    for name in PROC_FILES_MASKED {
+        let target = proc.join(name);
+        if target.exists() {
+            rustix::mount::mount_bind(MASK_FILE, &target).step(format!("masking /proc/{name}"))?;
+        }
+    }
+    for name in PROC_FOLDERS_MASKED {
+        let target = proc.join(name);
+        if target.is_dir() {
+            rustix::mount::mount_bind(MASK_FOLDER, &target)
+                .step(format!("masking /proc/{name}"))?;
+        }
+    }
+    // Readable, because language runtimes look up limits there; never writable.
+    let settings = proc.join("sys");
+    Attributes {
+        read_only: true,
+        exec: false,
+        idmap: None,
+    }
+    .bind(&settings, &settings)
+}
+
+/// How a bind mount is attached. Devices and setuid never work.
+struct Attributes<'a> {
+    read_only: bool,
+    exec: bool,
+    idmap: Option<BorrowedFd<'a>>,
+}
+
+impl Attributes<'_> {
+    fn bind(&self, source: &Path, target: &Path) -> Result<(), Fault> {
+        let mut set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+        if self.read_only {
+            set |= libc::MOUNT_ATTR_RDONLY;
+        }
+        if !self.exec {
+            set |= libc::MOUNT_ATTR_NOEXEC;
+        }
+        let name = source.strip_prefix(HOST).unwrap_or(source).display();
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE;
+        let tree = open_tree(CWD, source, flags).step(format!("open_tree /{name}"))?;
+        let mapped =
+            self.idmap.is_some() && sys::mount_setattr(tree.as_fd(), set, self.idmap, true).is_ok();
+        if !mapped {
+            // Not every file system can map owners; then root's files look like nobody's, nothing worse.
+            sys::mount_setattr(tree.as_fd(), set, None, true)
+                .step(format!("mount_setattr /{name}"))?;
+        }
+        move_mount(
+            &tree,
+            "",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .step(format!("mounting /{name} at {}", target.display()))
+    }
+}
+
+/// What a process inside may touch, for Landlock.
+pub(crate) fn folders(spec: &Spec) -> Vec<Folder> {
+    let folder = |path: &str, write, exec| Folder {
+        path: path.to_owned(),
+        write,
+        exec,
+    };
+    let mut folders: Vec<Folder> = [
+        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc",
+    ]
+    .map(|path| folder(path, false, true))
+    .into();
+    folders.extend([
+        folder("/tmp", true, true),
+        folder("/dev", true, false),
+        folder("/proc", true, false),
+    ]);
+    folders.extend(spec.mounts.iter().map(|mount| Folder {
+        path: mount.target.display().to_string(),
+        write: !mount.read_only,
+        exec: mount.exec,
+    }));
+    folders
+}
+
+fn below(root: &str, path: &Path) -> PathBuf {
+    Path::new(root).join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn make_dir(path: &Path) -> Result<(), Fault> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.step(format!("mkdir {}", path.display())),
+    }?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .step(format!("chmod {}", path.display()))
+}
+
+fn make_parents(path: &Path) -> Result<(), Fault> {
+    let parents: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|path| !path.exists())
+        .collect();
+    parents.into_iter().rev().try_for_each(make_dir)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    fs::write(path, bytes)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
+        .step(format!("writing {}", path.display()))
+}

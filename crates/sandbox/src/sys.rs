@@ -1,0 +1,307 @@
+//! The system calls that rustix does not wrap. All of this crate's `unsafe` is here.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::process::Pid;
+
+pub(crate) const CLONE_NEW_ALL: u64 = (libc::CLONE_NEWPID
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS) as u64;
+pub(crate) const CLONE_NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+
+/// `struct clone_args` up to the cgroup field (Linux 5.7).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Forks into new namespaces, optionally straight into a cgroup. `None` in the child, its pid and pidfd in the parent.
+///
+/// Must only be called while the process has one thread: the child is a full copy and goes on using the
+/// allocator, whose locks nobody can then hold.
+pub(crate) fn clone3(
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Option<(Pid, OwnedFd)>> {
+    let mut pidfd: libc::c_int = -1;
+    let mut args = CloneArgs {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: std::ptr::from_mut(&mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        /// `CLONE_INTO_CGROUP` of linux/sched.h.
+        const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup =
+            u64::try_from(cgroup.as_raw_fd()).expect("a borrowed descriptor is not negative");
+    }
+    // SAFETY: `args` is a valid clone_args of the size given, `pidfd` outlives the call, no CLONE_VM is asked
+    // for, so the child runs on its own copy of this stack; the caller guarantees a single thread.
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the kernel stored a fresh descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("clone3 returns a positive pid in the parent");
+    Ok(Some((pid, pidfd)))
+}
+
+/// `fork`, under the same rule as [`clone3`]: `None` in the child.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the callers are single-threaded, so the child may go on as a normal process.
+    let pid = unsafe { libc::fork() };
+    check(pid.into())?;
+    Ok(Pid::from_raw(pid))
+}
+
+/// Ends the process at once, without destructors: they belong to the parent.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// Leaves the current namespaces.
+pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: the callers are single-threaded and hold no state that depends on the namespaces left.
+    check(unsafe { libc::unshare(flags) }.into()).map(drop)
+}
+
+/// Replaces the program; returns only on failure.
+pub(crate) fn execve(program: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        texts
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end with a null pointer and point to strings that live until the call returns.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Makes `to` a copy of `from` that survives exec. `to` need not be open.
+pub(crate) fn dup_to(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: dup2 only changes the descriptor table; what was at `to` is owned by nobody in the child that calls this.
+    check(unsafe { libc::dup2(from, to) }.into()).map(drop)
+}
+
+/// A copy of a descriptor at `lowest` or above, closed on exec, deliberately without an owner.
+pub(crate) fn dup_above(from: RawFd, lowest: RawFd) -> io::Result<RawFd> {
+    // SAFETY: fcntl with F_DUPFD_CLOEXEC takes two integers.
+    let fd = check(unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, lowest) }.into())?;
+    Ok(RawFd::try_from(fd).expect("a descriptor fits its own type"))
+}
+
+/// Writes to a descriptor without an owner; a failure is not reported, as the reader's end tells enough.
+pub(crate) fn write_raw(fd: RawFd, bytes: &[u8]) {
+    // SAFETY: the pointer and length are those of a slice that outlives the call.
+    unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+}
+
+/// Closes every descriptor from 0 that is not in `keep`. Only for a child that will not run the owners' destructors.
+pub(crate) fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .collect();
+    keep.sort_unstable();
+    let mut first = 0;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1, 0)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, u32::MAX, 0)
+}
+
+/// Marks every descriptor from `first` to be closed on exec.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: close_range takes three integers; the callers own the whole descriptor table.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Sets attributes of a mount tree, optionally mapping its owners through a user namespace.
+pub(crate) fn mount_setattr(
+    tree: BorrowedFd<'_>,
+    set: u64,
+    idmap: Option<BorrowedFd<'_>>,
+    recursive: bool,
+) -> io::Result<()> {
+    let mut attr = libc::mount_attr {
+        attr_set: set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    if let Some(idmap) = idmap {
+        attr.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attr.userns_fd =
+            u64::try_from(idmap.as_raw_fd()).expect("a borrowed descriptor is not negative");
+    }
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string and `attr` a valid mount_attr of the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Brings the loopback interface of the current network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: ifreq is plain data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING)
+        .expect("interface flags fit a short");
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which `request` is.
+    check(
+        unsafe {
+            libc::ioctl(
+                socket.as_raw_fd(),
+                libc::SIOCSIFFLAGS as _,
+                &raw const request,
+            )
+        }
+        .into(),
+    )
+    .map(drop)
+}
+
+/// Every signal back to its default and none blocked, as a new program expects.
+pub(crate) fn reset_signals() {
+    // SAFETY: resetting dispositions and the mask of a single-threaded child has no preconditions; signals
+    // that cannot be changed report an error, which is meant to be ignored.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Ignores a signal.
+pub(crate) fn ignore_signal(signal: libc::c_int) {
+    // SAFETY: SIG_IGN runs no code.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Blocks SIGCHLD and returns a descriptor that becomes readable when a child changes state.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before use, and the descriptor returned is fresh.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        check(fd.into())?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Signals every process of the own pid namespace except pid 1. Only pid 1 may call it: anywhere else it
+/// would hit the host.
+pub(crate) fn signal_everyone(signal: libc::c_int) -> io::Result<()> {
+    assert!(
+        rustix::process::getpid().is_init(),
+        "only the init of a sandbox signals everyone"
+    );
+    // SAFETY: kill has no memory preconditions.
+    match check(unsafe { libc::kill(-1, signal) }.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Reaps one child: its pid and raw wait status, or `None` when none is left to reap now.
+pub(crate) fn reap(block: bool) -> Option<(i32, i32)> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` outlives the call.
+        let pid =
+            unsafe { libc::waitpid(-1, &raw mut status, if block { 0 } else { libc::WNOHANG }) };
+        if pid > 0 {
+            return Some((pid, status));
+        }
+        if pid == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return None;
+        }
+    }
+}
+
+/// The newest Landlock ABI of the running kernel; 0 without Landlock.
+pub(crate) fn landlock_abi() -> i32 {
+    const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;
+    // SAFETY: with this flag the kernel reads no memory and returns a number.
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::null::<u8>(),
+            0_usize,
+            LANDLOCK_CREATE_RULESET_VERSION,
+        )
+    };
+    i32::try_from(abi).unwrap_or(0).max(0)
+}
+
+/// Microseconds per clock tick of `/proc/PID/stat`.
+pub(crate) fn tick_us() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    1_000_000 / u64::try_from(per_second).unwrap_or(100).max(1)
+}
