@@ -5,7 +5,8 @@
 pub struct Http {
     /// The method.
     pub method: &'static str,
-    /// The path; `{Member}` takes one segment, `{Member+}` all the rest.
+    /// The path; `{Member}` takes one segment, `{Member+}` all the rest. What follows a `?` must be among the query's
+    /// parameters (`?find=LayerVersion`); rows that have it stand before those that do not.
     pub path: &'static str,
     /// Members in the query string, as (`parameter`, `Member`).
     pub query: &'static [(&'static str, &'static str)],
@@ -90,12 +91,16 @@ impl Http {
         self
     }
 
-    /// The parameters of the path if it fits the template. Segments are compared before they are percent-decoded,
+    /// The parameters of the path if it and the query fit the template. Segments are compared before they are percent-decoded,
     /// so that an encoded slash stays within its segment; one trailing slash is of no account.
-    pub(crate) fn matches(&self, path: &str) -> Option<Vec<(&'static str, String)>> {
+    pub(crate) fn matches(&self, path: &str, query: &str) -> Option<Vec<(&'static str, String)>> {
+        let (template, literals) = self.path.split_once('?').unwrap_or((self.path, ""));
+        for literal in literals.split('&').filter(|literal| !literal.is_empty()) {
+            query.split('&').find(|parameter| *parameter == literal)?;
+        }
         let mut parameters = Vec::new();
         let mut found = trim(path).split('/');
-        for wanted in trim(self.path).split('/') {
+        for wanted in trim(template).split('/') {
             let name = wanted.strip_prefix('{').and_then(|w| w.strip_suffix('}'));
             match name {
                 None if found.next() != Some(wanted) => return None,
@@ -131,7 +136,8 @@ mod tests {
 
     #[track_caller]
     fn check(template: &'static str, path: &str, expected: Option<&[(&str, &str)]>) {
-        let found = Http::new("GET", template, 200).matches(path);
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let found = Http::new("GET", template, 200).matches(path, query);
         let found: Option<Vec<(&str, &str)>> = found
             .as_ref()
             .map(|f| f.iter().map(|(k, v)| (*k, v.as_str())).collect());
@@ -151,5 +157,8 @@ mod tests {
         check("/a/", "/a", Some(&[]));
         check("/a", "/a/", Some(&[]));
         check("/tags/{R+}", "/tags/x/y", Some(&[("R", "x/y")]));
+        check("/a?find=B", "/a?find=B&c=d", Some(&[]));
+        check("/a?find=B", "/a?find=C", None);
+        check("/a?find=B", "/a", None);
     }
 }

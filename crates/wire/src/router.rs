@@ -286,6 +286,7 @@ impl Router {
 
     fn find_rest(&self, head: &Parts) -> Option<Found<'_>> {
         let path = head.uri.path();
+        let query = head.uri.query().unwrap_or_default();
         let rest = |m: &&Mount| m.profile.protocols.contains(&Protocol::RestJson);
         for mount in self.mounts.iter().filter(rest) {
             let found = |target| {
@@ -297,7 +298,7 @@ impl Router {
             };
             for (index, row) in mount.rows.iter().enumerate() {
                 if row.http.method == head.method.as_str()
-                    && let Some(parameters) = row.http.matches(path)
+                    && let Some(parameters) = row.http.matches(path, query)
                 {
                     return found(Target::Row(index, parameters));
                 }
@@ -305,7 +306,7 @@ impl Router {
             for unbuilt in mount.profile.unbuilt {
                 if let Some((method, template)) = unbuilt.http
                     && method == head.method.as_str()
-                    && Http::new("", template, 200).matches(path).is_some()
+                    && Http::new("", template, 200).matches(path, query).is_some()
                 {
                     return found(Target::Unbuilt(unbuilt.name));
                 }
