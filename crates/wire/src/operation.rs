@@ -180,6 +180,8 @@ pub struct Permission {
     pub resource: Arn,
     /// Condition keys, such as `iam:PassedToService`.
     pub keys: Keys,
+    /// That resource's own policy, as JSON, where it has one.
+    pub resource_policy: Option<Arc<str>>,
 }
 
 /// What is to be authorized.
@@ -276,7 +278,7 @@ fn authorize<O: Operation>(
                 action: permission.action,
                 resource: &permission.resource,
                 keys: &permission.keys,
-                resource_policy: None,
+                resource_policy: permission.resource_policy.as_ref(),
             },
         )?;
     }
