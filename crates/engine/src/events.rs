@@ -1,6 +1,7 @@
 //! What the engine tells the rest of Mayfly while functions run.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ pub struct LogTarget {
     pub group: String,
     /// The log stream.
     pub stream: String,
+    /// [`crate::LogConfig::role`] of the function.
+    pub role: Arc<str>,
 }
 
 /// One log event.

@@ -118,6 +118,8 @@ pub struct LogConfig {
     pub group: String,
     /// Whether the group is the user's own: then the function's name is part of the stream's.
     pub custom_group: bool,
+    /// Whose permission to write logs counts; the engine passes it on unread.
+    pub role: Arc<str>,
     /// Text or JSON.
     pub format: LogFormat,
     /// ApplicationLogLevel; applies to JSON only, as on AWS.
