@@ -586,6 +586,14 @@ pub fn describe<S: Service>() -> Node {
             ("headers".into(), pairs(row.http.headers)),
             ("payload".into(), row.http.payload.map_or(Node::Null, text)),
             ("replyHeaders".into(), pairs(row.http.reply_headers)),
+            (
+                "replyStatus".into(),
+                row.http.reply_status.map_or(Node::Null, text),
+            ),
+            (
+                "replyPayload".into(),
+                row.http.reply_payload.map_or(Node::Null, text),
+            ),
             ("input".into(), schema_node((row.input)())),
             ("output".into(), schema_node((row.output)())),
         ])
@@ -601,6 +609,20 @@ pub fn describe<S: Service>() -> Node {
     Node::Map(vec![
         ("service".into(), text(profile.name)),
         ("model".into(), text(profile.model)),
+        (
+            "signingNames".into(),
+            Node::List(profile.signing_names.iter().map(|n| text(n)).collect()),
+        ),
+        (
+            "protocols".into(),
+            Node::List(
+                profile
+                    .protocols
+                    .iter()
+                    .map(|p| Node::from(format!("{p:?}")))
+                    .collect(),
+            ),
+        ),
         ("targetPrefix".into(), text(profile.target_prefix)),
         ("apiVersion".into(), text(profile.api_version)),
         ("operations".into(), Node::List(operations.collect())),
