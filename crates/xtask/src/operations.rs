@@ -1,0 +1,10 @@
+//! The operations of every service, as one JSON list.
+
+use anyhow::Result;
+
+/// Prints the list.
+pub fn print() -> Result<()> {
+    let services: Vec<wire::Node> = Vec::new();
+    println!("{}", serde_json::to_string_pretty(&services)?);
+    Ok(())
+}
