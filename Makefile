@@ -1,0 +1,78 @@
+# Everything a person or CI does here. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# A toolchain that scripts/setup has just installed is not yet on the caller's PATH.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+# `make run` serves an optimised build; the tests use the dev profile, whose overflow checks and debug assertions are on
+# and whose dependencies `cargo test` has built already. `make run PROFILE=dev` is quicker to build.
+PROFILE ?= release
+PROFILE_DIR = $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+PYTHON := .venv/bin/python
+PYTEST := .venv/bin/pytest
+TEST_BINARY := $(CARGO_TARGET_DIR)/debug/mayfly
+
+##@ Use
+run: build .venv/.ready ## build, start on 127.0.0.1:4566, deploy and invoke a hello-world function, keep serving
+	MAYFLY_BIN="$(CARGO_TARGET_DIR)/$(PROFILE_DIR)/mayfly" scripts/demo
+
+build: setup ## the binary, in target/release
+	cargo build --locked --profile $(PROFILE) -p server
+
+install: build ## copy the binary to ~/.local/bin (or PREFIX/bin)
+	install -D -m 0755 "$(CARGO_TARGET_DIR)/$(PROFILE_DIR)/mayfly" "$(or $(PREFIX),$(HOME)/.local)/bin/mayfly"
+
+##@ Check
+test: fmt clippy tidy docs unit pytest ## everything that .ci/run checks
+
+fmt: setup ## formatting
+	cargo fmt --all --check
+
+clippy: setup ## lints, warnings denied
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+tidy: setup ## the house rules that a program can check
+	cargo run --locked --quiet -p xtask -- tidy
+
+docs: setup ## the pages of the public items, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+unit: setup ## cargo test
+	cargo test --locked --workspace
+
+pytest: test-binary .venv/.ready ## real clients against the built binary; ARGS="-k name" chooses
+	MAYFLY_BIN="$(TEST_BINARY)" OPERATIONS="$(CARGO_TARGET_DIR)/operations.json" $(PYTEST) $(ARGS)
+
+test-binary: setup
+	cargo build --locked -p server -p xtask
+	cargo run --locked --quiet -p xtask -- operations > "$(CARGO_TARGET_DIR)/operations.json"
+
+##@ Keep up
+coverage: test-binary .venv/.ready ## write docs/coverage.md anew
+	OPERATIONS="$(CARGO_TARGET_DIR)/operations.json" $(PYTHON) tests/referee.py --write
+
+requirements: .venv/.ready ## pin tests/requirements.txt anew
+	$(PYTHON) -m pip install --quiet pip-tools
+	cd tests && ../.venv/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \
+		--no-emit-trusted-host --no-header --output-file requirements.txt requirements.in
+
+bench: build ## the warm path, beside its floors
+	cargo run --locked --profile $(PROFILE) -p bench -- --mayfly "$(CARGO_TARGET_DIR)/$(PROFILE_DIR)/mayfly"
+
+setup: ## install what is missing: compiler, Rust, Python
+	@scripts/setup
+
+.venv/.ready: tests/requirements.txt scripts/venv
+	@scripts/venv
+
+help:
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run build install test fmt clippy tidy docs unit pytest test-binary coverage requirements bench setup help
