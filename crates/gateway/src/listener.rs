@@ -105,6 +105,7 @@ impl Gateway {
             let stop = stop.clone();
             async move { gateway.serve(stream, Origin::Inside, &stop).await }
         });
+        // Accepting never ends by itself, so this is `None`: stopped.
         let _ = stop.run_until_cancelled(accept).await;
     }
 

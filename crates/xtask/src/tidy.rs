@@ -13,7 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 const LINES_MAX: usize = 900;
 
 /// Files that may be longer, and why.
-const LONG: &[(&str, &str)] = &[];
+const LONG: &[(&str, &str)] = &[(
+    "crates/identity/tests/policy/conditions.rs",
+    "one table of cases",
+)];
 
 /// Our crates and the ones of ours that each may depend on; the same list is drawn in ARCHITECTURE.md.
 const EDGES: &[(&str, &[&str])] = &[
@@ -353,10 +356,11 @@ fn machine_paths(files: &[File]) -> Vec<Finding> {
         .filter(|f| !f.path.starts_with("crates/xtask/"))
     {
         for (index, line) in file.text.lines().enumerate() {
-            let home = line
-                .split("/home/")
-                .skip(1)
-                .any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+            // The user of AWS's own sandboxes has a home too; functions see its name.
+            let person = |rest: &str| {
+                rest.starts_with(|c: char| c.is_ascii_lowercase()) && !rest.starts_with("sbx_user")
+            };
+            let home = line.split("/home/").skip(1).any(person);
             if home || line.contains("/work/") || line.contains("/root/.") {
                 found.push(file.finding(index + 1, "a path that only one machine has"));
             }
