@@ -30,6 +30,11 @@ pub trait Operation: Shape + Send + Sync + 'static {
     /// The resource that the action is authorized on; [`Arn::any`] where AWS supports no resource.
     fn resource(&self, at: &Scope) -> Arn;
 
+    /// The same where the ARN depends on state, such as the path of an IAM user that is known by name.
+    fn find_resource(&self, _service: &Self::Service, cx: &Context) -> Arn {
+        self.resource(&cx.scope)
+    }
+
     /// The resource's own policy, as JSON, where the service has such.
     fn resource_policy(&self, _service: &Self::Service, _cx: &Context) -> Option<Arc<str>> {
         None
@@ -266,7 +271,7 @@ fn authorize<O: Operation>(
         cx,
         &Ask {
             action: &action,
-            resource: &operation.resource(&cx.scope),
+            resource: &operation.find_resource(service, cx),
             keys: &operation.condition_keys(service, cx),
             resource_policy: operation.resource_policy(service, cx).as_ref(),
         },
