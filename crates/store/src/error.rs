@@ -45,6 +45,9 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// An append of nothing has no numbers to answer with.
+    #[error("an append has at least one entry")]
+    EmptyAppend,
     /// A blob whose content no longer has its digest, or a record that cannot be read.
     #[error("{what} is damaged: {detail}")]
     Damaged {
@@ -134,17 +137,6 @@ impl Error {
             path,
             detail: error.to_string(),
         }
-    }
-
-    /// Whether this answer says something about the record asked for (and nothing was written), not about the store.
-    pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Error::Conflict { .. }
-                | Error::LeaseLost { .. }
-                | Error::InvalidName { .. }
-                | Error::OverLimit { .. }
-        )
     }
 }
 

@@ -16,6 +16,7 @@ mod limits;
 mod queues;
 pub mod record;
 mod signals;
+pub mod sim;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -6,13 +6,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::{Clock, Result};
+
+/// Resolves when the queue has a message to lease. `earliest` tells when its first one is due.
+pub(crate) async fn ready<F>(
+    signals: &Arc<Signals>,
+    clock: &dyn Clock,
+    queue: &str,
+    earliest: impl Fn() -> F + Send + Sync,
+) -> Result<()>
+where
+    F: Future<Output = Result<Option<i64>>> + Send,
+{
+    let waiter = signals.wait(queue);
+    loop {
+        // Stands by before looking, so that a push in between is not missed.
+        let signal = waiter.signal();
+        match earliest().await? {
+            Some(due_ms) if due_ms <= clock.now_ms() => return Ok(()),
+            Some(due_ms) => {
+                tokio::select! {
+                    () = signal => {}
+                    () = clock.sleep_until(due_ms) => {}
+                }
+            }
+            None => signal.await,
+        }
+    }
+}
+
 /// One signal for each queue that somebody waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Signals(Mutex<HashMap<String, Arc<Notify>>>);
 
 impl Signals {
     /// Stands by for a queue; signals sent after [`Waiter::signal`] was called are not missed.
-    pub(crate) fn wait(self: &Arc<Self>, queue: &str) -> Waiter {
+    fn wait(self: &Arc<Self>, queue: &str) -> Waiter {
         let signal = Arc::clone(self.map().entry(queue.to_owned()).or_default());
         Waiter {
             signals: Arc::clone(self),
@@ -43,7 +72,7 @@ impl Signals {
 
 /// Somebody who waits.
 #[derive(Debug)]
-pub(crate) struct Waiter {
+struct Waiter {
     signals: Arc<Signals>,
     queue: String,
     signal: Arc<Notify>,
@@ -51,7 +80,7 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     /// Resolves on the next signal after this call.
-    pub(crate) fn signal(&self) -> Notified<'_> {
+    fn signal(&self) -> Notified<'_> {
         self.signal.notified()
     }
 }

@@ -16,8 +16,8 @@ use futures_util::{StreamExt, stream};
 
 use super::folder::{Folder, make_private, open_private, sync_folder};
 use crate::blobs::{Hasher, clamp};
-use crate::limits::check_limit;
-use crate::{BlobInfo, BlobStream, Blobs, Clock, Digest, Error, Result, SCAN_ENTRIES_MAX};
+use crate::limits::check_page;
+use crate::{BlobInfo, BlobStream, Blobs, Clock, Digest, Error, Result};
 
 const FOLDER: &str = "blobs";
 /// Where files are written before they have a name. Emptied at every start.
@@ -154,7 +154,7 @@ impl Blobs for FolderBlobs {
     }
 
     async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobInfo>> {
-        check_limit("the blobs of a list", limit, SCAN_ENTRIES_MAX)?;
+        check_page(limit)?;
         let after = after.copied();
         self.run(move |inner| inner.list(after.as_ref(), limit))
             .await

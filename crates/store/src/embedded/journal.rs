@@ -8,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::writer::{Stop, Transaction};
 use super::{Embedded, from_sql, limit_to_sql, to_sql};
-use crate::limits::{check_limit, check_name, check_value};
+use crate::limits::{check_append, check_page, check_stream};
 use crate::{
-    APPEND_ENTRIES_MAX, Appended, Before, Direction, Error, Journal, JournalEntry, NewEntry,
-    PAGE_BYTES_MAX, Page, Position, Result, SCAN_ENTRIES_MAX, Span, StreamInfo,
+    Appended, Before, Direction, Journal, JournalEntry, NewEntry, PAGE_BYTES_MAX, Page, Position,
+    Result, Span, StreamInfo,
 };
 
 /// Entries that one commit removes, to let other writes pass.
@@ -20,24 +20,7 @@ const REMOVE_STEP: usize = 2000;
 #[async_trait]
 impl Journal for Embedded {
     async fn append(&self, stream: &str, entries: Vec<NewEntry>) -> Result<Appended> {
-        check_name("stream name", stream)?;
-        check_limit(
-            "the entries of an append",
-            entries.len(),
-            APPEND_ENTRIES_MAX,
-        )?;
-        if entries.is_empty() {
-            return Err(Error::OverLimit {
-                what: "the entries of an empty append",
-                asked: 0,
-                limit: 0,
-            });
-        }
-        let mut bytes = 0;
-        for (_time, body) in &entries {
-            check_value("the bytes of an entry", body.len())?;
-            bytes += body.len();
-        }
+        let bytes = check_append(stream, &entries)?;
         let stream = stream.to_owned();
         self.writer
             .write(bytes, move |transaction| {
@@ -53,8 +36,8 @@ impl Journal for Embedded {
         limit: usize,
         direction: Direction,
     ) -> Result<Page> {
-        check_name("stream name", stream)?;
-        check_limit("the entries of a page", limit, SCAN_ENTRIES_MAX)?;
+        check_stream(stream)?;
+        check_page(limit)?;
         let stream = stream.to_owned();
         let page = self.readers.read(move |connection| {
             let Some(id) = stream_id(connection, &stream)? else {
@@ -69,7 +52,7 @@ impl Journal for Embedded {
     }
 
     async fn trim(&self, stream: &str, before: Before) -> Result<u64> {
-        check_name("stream name", stream)?;
+        check_stream(stream)?;
         let mut trimmed = 0;
         loop {
             let stream = stream.to_owned();
@@ -86,7 +69,7 @@ impl Journal for Embedded {
     }
 
     async fn drop_stream(&self, stream: &str) -> Result<bool> {
-        check_name("stream name", stream)?;
+        check_stream(stream)?;
         let stream = stream.to_owned();
         let dropped = self.writer.write(0, move |transaction| {
             let Some(id) = stream_id(transaction.connection, &stream)? else {
@@ -107,7 +90,7 @@ impl Journal for Embedded {
     }
 
     async fn info(&self, stream: &str) -> Result<Option<StreamInfo>> {
-        check_name("stream name", stream)?;
+        check_stream(stream)?;
         let stream = stream.to_owned();
         let info = self.readers.read(move |connection| {
             let mut statement = connection.prepare_cached(&format!("{INFO} WHERE name = ?1"))?;
@@ -122,7 +105,7 @@ impl Journal for Embedded {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<StreamInfo>> {
-        check_limit("the streams of a list", limit, SCAN_ENTRIES_MAX)?;
+        check_page(limit)?;
         let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
         self.readers
             .read(move |connection| list(connection, &prefix, &after, limit))

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::writer::Stop;
 use super::{Embedded, from_sql, limit_to_sql, to_sql};
-use crate::limits::{check_limit, check_name, check_value};
-use crate::{Change, Entry, Error, Expect, Kv, PAGE_BYTES_MAX, Result, SCAN_ENTRIES_MAX, Watch};
+use crate::limits::{check_name, check_page, check_put};
+use crate::{Change, Entry, Error, Expect, Kv, PAGE_BYTES_MAX, Result, Watch};
 
 #[async_trait]
 impl Kv for Embedded {
@@ -20,8 +20,7 @@ impl Kv for Embedded {
     }
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<u64> {
-        check_name("key", key)?;
-        check_value("the bytes of a value", value.len())?;
+        check_put(key, &value)?;
         let key = key.to_owned();
         let put = self.writer.write(key.len() + value.len(), move |transaction| {
             check_expected(transaction.connection, &key, expect)?;
@@ -61,7 +60,7 @@ impl Kv for Embedded {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Entry)>> {
-        check_limit("the records of a scan", limit, SCAN_ENTRIES_MAX)?;
+        check_page(limit)?;
         let prefix = prefix.to_owned();
         let after = after.unwrap_or_default().to_owned();
         self.readers

@@ -9,18 +9,13 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::writer::{Stop, Transaction};
 use super::{Embedded, from_sql, limit_to_sql, to_sql};
 use crate::clock::after as time_after;
-use crate::limits::{check_limit, check_name, check_value};
-use crate::{
-    Buried, Depth, Error, LEASE_MESSAGES_MAX, Leased, PAGE_BYTES_MAX, Queues, Result,
-    SCAN_ENTRIES_MAX, Token,
-};
+use crate::limits::{check_lease, check_message, check_page, check_push, check_queue, check_value};
+use crate::{Buried, Depth, Error, Leased, PAGE_BYTES_MAX, Queues, Result, Token, signals};
 
 #[async_trait]
 impl Queues for Embedded {
     async fn push(&self, queue: &str, id: &str, not_before_ms: i64, body: Bytes) -> Result<bool> {
-        check_name("queue name", queue)?;
-        check_name("message id", id)?;
-        check_value("the bytes of a message", body.len())?;
+        check_push(queue, id, &body)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         let push = self
             .writer
@@ -31,8 +26,7 @@ impl Queues for Embedded {
     }
 
     async fn lease(&self, queue: &str, max: usize, time: Duration) -> Result<Vec<Leased>> {
-        check_name("queue name", queue)?;
-        check_limit("the messages of a lease", max, LEASE_MESSAGES_MAX)?;
+        check_lease(queue, max)?;
         let (queue, clock) = (queue.to_owned(), self.clock.clone());
         let lease = self.writer.write(0, move |transaction| {
             let now_ms = clock.now_ms();
@@ -98,7 +92,7 @@ impl Queues for Embedded {
     }
 
     async fn depth(&self, queue: &str) -> Result<Depth> {
-        check_name("queue name", queue)?;
+        check_queue(queue)?;
         let (queue, now_ms) = (queue.to_owned(), self.clock.now_ms());
         self.readers
             .read(move |connection| depth(connection, &queue, now_ms))
@@ -106,27 +100,13 @@ impl Queues for Embedded {
     }
 
     async fn ready(&self, queue: &str) -> Result<()> {
-        check_name("queue name", queue)?;
-        let waiter = self.signals.wait(queue);
-        loop {
-            // Stands by before looking, so that a push in between is not missed.
-            let signal = waiter.signal();
-            match self.earliest(queue).await? {
-                Some(due_ms) if due_ms <= self.clock.now_ms() => return Ok(()),
-                Some(due_ms) => {
-                    tokio::select! {
-                        () = signal => {}
-                        () = self.clock.sleep_until(due_ms) => {}
-                    }
-                }
-                None => signal.await,
-            }
-        }
+        check_queue(queue)?;
+        signals::ready(&self.signals, &*self.clock, queue, || self.earliest(queue)).await
     }
 
     async fn buried(&self, queue: &str, after: Option<&str>, limit: usize) -> Result<Vec<Buried>> {
-        check_name("queue name", queue)?;
-        check_limit("the messages of a list", limit, SCAN_ENTRIES_MAX)?;
+        check_queue(queue)?;
+        check_page(limit)?;
         let (queue, after) = (queue.to_owned(), after.map(str::to_owned));
         self.readers
             .read(move |connection| buried(connection, &queue, after.as_deref(), limit))
@@ -134,8 +114,7 @@ impl Queues for Embedded {
     }
 
     async fn exhume(&self, queue: &str, id: &str, not_before_ms: i64) -> Result<bool> {
-        check_name("queue name", queue)?;
-        check_name("message id", id)?;
+        check_message(queue, id)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         let exhume = self.writer.write(0, move |transaction| {
             let number = to_sql(transaction.numbers(1));
@@ -157,8 +136,7 @@ impl Queues for Embedded {
     }
 
     async fn remove(&self, queue: &str, id: &str) -> Result<bool> {
-        check_name("queue name", queue)?;
-        check_name("message id", id)?;
+        check_message(queue, id)?;
         let (queue, id) = (queue.to_owned(), id.to_owned());
         let remove = self.writer.write(0, move |transaction| {
             let mut removed = 0;
@@ -177,7 +155,7 @@ impl Queues for Embedded {
     }
 
     async fn purge(&self, queue: &str) -> Result<u64> {
-        check_name("queue name", queue)?;
+        check_queue(queue)?;
         let mut purged = 0;
         loop {
             let queue = queue.to_owned();
@@ -193,7 +171,7 @@ impl Queues for Embedded {
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        check_limit("the queues of a list", limit, SCAN_ENTRIES_MAX)?;
+        check_page(limit)?;
         let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
         self.readers
             .read(move |connection| list(connection, &prefix, &after, limit))
