@@ -2,6 +2,7 @@
 //!
 //! A file gets its name only when it is whole and on disk, so whatever has a name is what it says.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -32,8 +33,25 @@ struct Inner {
     unfinished: PathBuf,
     clock: Arc<dyn Clock>,
     /// Held while a name is given, touched or taken away, so that these do not cross.
-    names: Mutex<()>,
+    names: Mutex<Names>,
     next_unfinished: AtomicU64,
+}
+
+/// Folders whose names this process knows to be on disk. A process that was killed between giving a name and syncing
+/// it left one that is only in memory, and whoever puts that content again relies on the disk.
+#[derive(Default)]
+struct Names {
+    synced: BTreeSet<PathBuf>,
+}
+
+impl Names {
+    fn sync(&mut self, shard: &Path) -> io::Result<()> {
+        if !self.synced.contains(shard) {
+            sync_folder(shard)?;
+            self.synced.insert(shard.to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl FolderBlobs {
@@ -64,18 +82,11 @@ impl FolderBlobs {
     }
 }
 
-/// Removes what a crash left unfinished, and makes the names durable that it left without a sync: whoever puts the
-/// same content next gets it for free, and relies on that.
+/// Removes what a crash left unfinished.
 fn start(dir: &Path, unfinished: &Path) -> io::Result<()> {
     match fs::remove_dir_all(unfinished) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => make_private(unfinished)?,
-    }
-    for shard in fs::read_dir(dir)? {
-        let shard = shard?;
-        if shard.file_type()?.is_dir() {
-            sync_folder(&shard.path())?;
-        }
     }
     sync_folder(dir)
 }
@@ -168,17 +179,19 @@ impl Inner {
         self.dir.join(shard).join(name)
     }
 
-    fn names(&self) -> MutexGuard<'_, ()> {
-        // It guards no data, so a panic leaves nothing half done in it.
+    fn names(&self) -> MutexGuard<'_, Names> {
+        // Nothing panics while it is held.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the blob was put again; `false` when there is none.
     fn touch(&self, digest: &Digest) -> Result<bool> {
         let path = self.path(digest);
-        let _names = self.names();
+        let mut names = self.names();
         let touched = match File::options().write(true).open(&path) {
-            Ok(file) => file.set_modified(self.now()),
+            Ok(file) => file
+                .set_modified(self.now())
+                .and_then(|()| names.sync(shard(&path))),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => Err(error),
         };
@@ -299,7 +312,8 @@ impl Unfinished {
     fn publish(&self, path: &Path) -> io::Result<()> {
         self.file.set_modified(self.inner.now())?;
         self.file.sync_all()?;
-        let _names = self.inner.names();
+        let mut names = self.inner.names();
+        names.synced.remove(shard(path));
         match fs::rename(&self.path, path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 make_private(shard(path))?;
@@ -308,7 +322,7 @@ impl Unfinished {
             }
             renamed => renamed?,
         }
-        sync_folder(shard(path))
+        names.sync(shard(path))
     }
 }
 

@@ -150,7 +150,7 @@ fn lock_file(dir: &Path) -> Result<File> {
     }
     let written = file
         .set_len(0)
-        .and_then(|()| write!(file, "{}\n", std::process::id()));
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
     written.map_err(|error| Error::io("write", path, &error))?;
     Ok(file)
 }

@@ -31,26 +31,8 @@ const DATABASE: &str = "mayfly.db";
 
 pub(crate) fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Store> {
     let folder = Folder::lock(dir)?;
-    let path = folder.private_file(DATABASE)?;
-    let (connection, number) = schema::open(&path)?;
-    folder.sync()?;
     let blobs = Arc::new(blobs::FolderBlobs::open(&folder, Arc::clone(&clock))?);
-    let feed = Arc::new(Feed::default());
-    let signals = Arc::new(Signals::default());
-    let embedded = Arc::new(Embedded {
-        readers: Readers::new(path.clone()),
-        writer: Writer::start(
-            connection,
-            number,
-            path,
-            folder,
-            Arc::clone(&feed),
-            Arc::clone(&signals),
-        )?,
-        clock: Arc::clone(&clock),
-        feed,
-        signals,
-    });
+    let embedded = Arc::new(Embedded::open(folder, Arc::clone(&clock))?);
     Ok(Store {
         kv: Arc::clone(&embedded) as _,
         blobs,
@@ -68,6 +50,32 @@ struct Embedded {
     clock: Arc<dyn Clock>,
     feed: Arc<Feed>,
     signals: Arc<Signals>,
+}
+
+impl Embedded {
+    fn open(folder: Folder, clock: Arc<dyn Clock>) -> Result<Embedded> {
+        let path = folder.private_file(DATABASE)?;
+        let (connection, number) = schema::open(&path)?;
+        folder.sync()?;
+        let feed = Arc::new(Feed::default());
+        let signals = Arc::new(Signals::default());
+        let readers = Readers::new(path.clone());
+        let writer = Writer::start(
+            connection,
+            number,
+            path,
+            folder,
+            Arc::clone(&feed),
+            Arc::clone(&signals),
+        )?;
+        Ok(Embedded {
+            readers,
+            writer,
+            clock,
+            feed,
+            signals,
+        })
+    }
 }
 
 #[async_trait]
@@ -122,4 +130,83 @@ fn from_sql(number: i64) -> u64 {
 /// A limit as SQLite takes it.
 fn limit_to_sql(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{Entry, Expect, Kv, SystemClock};
+
+    /// Lets the file grow by so many pages and no more: how SQLite sees a full disk.
+    async fn leave_pages(embedded: &Embedded, pages: i64) {
+        let leave = embedded.writer.write(0, move |transaction| {
+            let count: i64 = transaction
+                .connection
+                .query_row("PRAGMA page_count", [], |row| row.get(0))?;
+            let sql = format!("PRAGMA max_page_count = {}", count + pages);
+            Ok(transaction.connection.query_row(&sql, [], |_row| Ok(()))?)
+        });
+        leave.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_writes_until_there_is_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let embedded =
+            Embedded::open(Folder::lock(dir.path()).unwrap(), Arc::new(SystemClock)).unwrap();
+        let value = bytes::Bytes::from(vec![1; 20_000]);
+        let revision = embedded
+            .put("k", value.clone(), Expect::Absent)
+            .await
+            .unwrap();
+        let mut watch = embedded.watch("").await.unwrap();
+        leave_pages(&embedded, 3).await;
+        for key in ["k", "other"] {
+            let error = embedded
+                .put(key, vec![2; 200_000].into(), Expect::Any)
+                .await
+                .unwrap_err();
+            assert!(
+                matches!(&error, Error::DiskFull { dir: of } if of == &dir.path().canonicalize().unwrap())
+            );
+        }
+        assert_eq!(
+            embedded.get("k").await.unwrap(),
+            Some(Entry { value, revision })
+        );
+        assert_eq!(embedded.get("other").await.unwrap(), None);
+        assert_eq!(watch.try_next(), None);
+        assert_eq!(embedded.stats().failed, 2);
+        leave_pages(&embedded, 1000).await;
+        embedded
+            .put("other", vec![2; 200_000].into(), Expect::Absent)
+            .await
+            .unwrap();
+        assert_eq!(embedded.check().await.unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_of_the_disk_nothing_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let embedded =
+            Embedded::open(Folder::lock(dir.path()).unwrap(), Arc::new(SystemClock)).unwrap();
+        embedded.put("k", "1".into(), Expect::Any).await.unwrap();
+        let io_error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        let failing = embedded.writer.write(0, move |transaction| {
+            transaction.connection.execute("DELETE FROM kv", [])?;
+            Err::<(), _>(rusqlite::Error::SqliteFailure(io_error, None).into())
+        });
+        assert!(matches!(failing.await, Err(Error::Database { .. })));
+        let error = embedded
+            .put("k", "2".into(), Expect::Any)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Closed { reason: Some(_) }),
+            "{error}"
+        );
+        assert_eq!(embedded.get("k").await.unwrap().unwrap().value, "1");
+    }
 }

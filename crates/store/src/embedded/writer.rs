@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
@@ -76,6 +77,7 @@ impl Transaction<'_> {
 /// The handle that hands writes to the thread.
 pub(super) struct Writer {
     waiting: mpsc::Sender<Message>,
+    thread: Option<JoinHandle<()>>,
     counts: Arc<Counts>,
 }
 
@@ -116,7 +118,7 @@ impl Writer {
             feed,
             signals,
         };
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
                 let stopped = thread.run();
@@ -125,7 +127,11 @@ impl Writer {
                 let _ = stopped.map(|stopped| stopped.send(()));
             })
             .map_err(|error| Error::io("start the writer of", path, &error))?;
-        Ok(Writer { waiting, counts })
+        Ok(Writer {
+            waiting,
+            thread: Some(thread),
+            counts,
+        })
     }
 
     /// Does the work in the next commit; resolves when that is on disk. `bytes` is about what it writes.
@@ -166,6 +172,18 @@ impl Writer {
             commits: self.counts.commits.load(Ordering::Relaxed),
             largest_group: self.counts.largest_group.load(Ordering::Relaxed),
             failed: self.counts.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread, so that the folder is free for whoever comes next.
+    fn drop(&mut self) {
+        let (nobody, _) = mpsc::channel(1);
+        self.waiting = nobody;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
         }
     }
 }
