@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::writer::{Stop, Transaction};
-use super::{Embedded, from_sql, limit_to_sql, to_sql};
+use super::{Embedded, first_name, from_sql, limit_to_sql, to_sql};
 use crate::limits::{check_append, check_page, check_stream};
 use crate::{
     Appended, Before, Direction, Journal, JournalEntry, NewEntry, PAGE_BYTES_MAX, Page, Position,
@@ -106,9 +106,9 @@ impl Journal for Embedded {
         limit: usize,
     ) -> Result<Vec<StreamInfo>> {
         check_page(limit)?;
-        let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
+        let (prefix, first) = (prefix.to_owned(), first_name(prefix, after));
         self.readers
-            .read(move |connection| list(connection, &prefix, &after, limit))
+            .read(move |connection| list(connection, &prefix, &first, limit))
             .await
     }
 }
@@ -303,13 +303,12 @@ fn info_from(row: &Row<'_>) -> rusqlite::Result<StreamInfo> {
 fn list(
     connection: &Connection,
     prefix: &str,
-    after: &str,
+    first: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<StreamInfo>> {
-    let mut statement = connection.prepare_cached(&format!(
-        "{INFO} WHERE name >= ?1 AND name > ?2 ORDER BY name LIMIT ?3"
-    ))?;
-    let rows = statement.query_map((prefix, after, limit_to_sql(limit)), info_from)?;
+    let mut statement =
+        connection.prepare_cached(&format!("{INFO} WHERE name >= ?1 ORDER BY name LIMIT ?2"))?;
+    let rows = statement.query_map((first, limit_to_sql(limit)), info_from)?;
     let in_prefix = |info: &rusqlite::Result<StreamInfo>| match info {
         Ok(info) => info.name.starts_with(prefix),
         Err(_) => true,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::writer::Stop;
-use super::{Embedded, from_sql, limit_to_sql, to_sql};
+use super::{Embedded, first_name, from_sql, limit_to_sql, to_sql};
 use crate::limits::{check_name, check_page, check_put};
 use crate::{Change, Entry, Error, Expect, Kv, PAGE_BYTES_MAX, Result, Watch};
 
@@ -62,9 +62,9 @@ impl Kv for Embedded {
     ) -> Result<Vec<(String, Entry)>> {
         check_page(limit)?;
         let prefix = prefix.to_owned();
-        let after = after.unwrap_or_default().to_owned();
+        let first = first_name(&prefix, after);
         self.readers
-            .read(move |connection| scan(connection, &prefix, &after, limit))
+            .read(move |connection| scan(connection, &prefix, &first, limit))
             .await
     }
 
@@ -105,14 +105,14 @@ fn check_expected(connection: &Connection, key: &str, expect: Expect) -> Result<
 fn scan(
     connection: &Connection,
     prefix: &str,
-    after: &str,
+    first: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<(String, Entry)>> {
     // The first key past the prefix may not be text, so the end is looked for here and not in the query.
     let mut statement = connection.prepare_cached(
-        "SELECT key, revision, value FROM kv WHERE key >= ?1 AND key > ?2 ORDER BY key LIMIT ?3",
+        "SELECT key, revision, value FROM kv WHERE key >= ?1 ORDER BY key LIMIT ?2",
     )?;
-    let mut rows = statement.query((prefix, after, limit_to_sql(limit)))?;
+    let mut rows = statement.query((first, limit_to_sql(limit)))?;
     let mut found = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {

@@ -117,6 +117,15 @@ fn failure(path: &Path, error: &rusqlite::Error) -> Error {
     }
 }
 
+/// The least name that begins with `prefix` and comes after `after`. No name has a NUL, so there is none between a name
+/// and the same with one. Asked for as one bound, because of two SQLite uses only one to find its way.
+fn first_name(prefix: &str, after: Option<&str>) -> String {
+    match after {
+        Some(after) if after >= prefix => format!("{after}\0"),
+        _ => prefix.to_owned(),
+    }
+}
+
 /// A number of the store as SQLite holds it. Numbers beyond its range are beyond every record.
 fn to_sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::writer::{Stop, Transaction};
-use super::{Embedded, from_sql, limit_to_sql, to_sql};
+use super::{Embedded, first_name, from_sql, limit_to_sql, to_sql};
 use crate::clock::after as time_after;
 use crate::limits::{check_lease, check_message, check_page, check_push, check_queue, check_value};
 use crate::{Buried, Depth, Error, Leased, PAGE_BYTES_MAX, Queues, Result, Token, signals};
@@ -172,9 +172,9 @@ impl Queues for Embedded {
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         check_page(limit)?;
-        let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
+        let (prefix, first) = (prefix.to_owned(), first_name(prefix, after));
         self.readers
-            .read(move |connection| list(connection, &prefix, &after, limit))
+            .read(move |connection| list(connection, &prefix, first, limit))
             .await
     }
 }
@@ -303,20 +303,19 @@ fn leased_from(row: &Row<'_>, until_ms: i64) -> rusqlite::Result<Leased> {
 }
 
 fn depth(connection: &Connection, queue: &str, now_ms: i64) -> rusqlite::Result<Depth> {
-    // A lease that ran out is due again.
-    let mut live = connection.prepare_cached(
-        "SELECT count(*) FILTER (WHERE due_ms <= ?2),
-                count(*) FILTER (WHERE due_ms > ?2 AND NOT leased),
-                count(*) FILTER (WHERE due_ms > ?2 AND leased)
-         FROM message WHERE queue = ?1",
+    // A lease that ran out is due again. Each count is a walk over one index.
+    let mut statement = connection.prepare_cached(
+        "SELECT (SELECT count(*) FROM message WHERE queue = ?1 AND due_ms <= ?2),
+                (SELECT count(*) FROM message WHERE queue = ?1 AND due_ms > ?2),
+                (SELECT count(*) FROM message WHERE queue = ?1 AND due_ms > ?2 AND leased = 1),
+                (SELECT count(*) FROM buried WHERE queue = ?1)",
     )?;
-    let mut buried = connection.prepare_cached("SELECT count(*) FROM buried WHERE queue = ?1")?;
-    let buried = from_sql(buried.query_row([queue], |row| row.get(0))?);
-    live.query_row((queue, now_ms), |row| {
-        let [due, delayed, leased] = [row.get(0)?, row.get(1)?, row.get(2)?].map(from_sql);
+    statement.query_row((queue, now_ms), |row| {
+        let [due, later, leased, buried] =
+            [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?].map(from_sql);
         Ok(Depth {
             due,
-            delayed,
+            delayed: later - leased,
             leased,
             buried,
         })
@@ -372,25 +371,24 @@ fn purge_some(transaction: &mut Transaction<'_>, queue: &str) -> Result<u64, Sto
 fn list(
     connection: &Connection,
     prefix: &str,
-    after: &str,
+    mut first: String,
     limit: usize,
 ) -> rusqlite::Result<Vec<String>> {
     // One look at the indexes for each queue, however many messages it has.
     let mut next = connection.prepare_cached(
         "SELECT min(queue) FROM (
-             SELECT min(queue) AS queue FROM message WHERE queue > ?1 AND queue >= ?2
+             SELECT min(queue) AS queue FROM message WHERE queue >= ?1
              UNION ALL
-             SELECT min(queue) FROM buried WHERE queue > ?1 AND queue >= ?2
+             SELECT min(queue) FROM buried WHERE queue >= ?1
          )",
     )?;
     let mut found: Vec<String> = Vec::new();
-    let mut past = after.to_owned();
     while found.len() < limit {
-        let name: Option<String> = next.query_row((&past, prefix), |row| row.get(0))?;
+        let name: Option<String> = next.query_row([&first], |row| row.get(0))?;
         let Some(name) = name.filter(|name| name.starts_with(prefix)) else {
             break;
         };
-        past.clone_from(&name);
+        first = first_name(prefix, Some(&name));
         found.push(name);
     }
     Ok(found)

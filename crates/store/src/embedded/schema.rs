@@ -20,6 +20,7 @@ const STATEMENTS_MAX: usize = 64;
 /// - `counter` holds the last number used, for revisions, messages and entries alike.
 /// - `message.due_ms` is when a message may be taken: its time if nobody has it, the end of the lease otherwise.
 ///   `lease` counts how often it was handed out; unlike `attempts`, nothing sets it back.
+///   `number` completes `message_due`, which therefore has the order in which messages are leased.
 /// - `entry.id` is its number in the store; it completes both indexes, so `entry_time` is ordered by stream, time and
 ///   number, `entry_stream` by stream and number. A clustered table would not need them, but its inner pages would
 ///   hold whole log lines, and a stream's entries would be spread over the file with each append.
@@ -45,7 +46,8 @@ const FORMAT_1: &str = "
         body BLOB NOT NULL,
         UNIQUE (queue, id)
     ) STRICT;
-    CREATE INDEX message_due ON message (queue, due_ms, leased);
+    CREATE INDEX message_due ON message (queue, due_ms);
+    CREATE INDEX message_leased ON message (queue, due_ms) WHERE leased = 1;
 
     CREATE TABLE buried (
         number INTEGER PRIMARY KEY,
@@ -58,6 +60,7 @@ const FORMAT_1: &str = "
         body BLOB NOT NULL,
         UNIQUE (queue, id)
     ) STRICT;
+    CREATE INDEX buried_queue ON buried (queue);
 
     CREATE TABLE stream (
         id INTEGER PRIMARY KEY,
