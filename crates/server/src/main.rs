@@ -1,1 +1,48 @@
-fn main() {}
+//! `mayfly`: AWS Lambda on your own machines.
+//!
+//! `serve` wires the crates together, `env` prints what clients need, `run` runs a handler once without a server,
+//! `doctor` says what this machine offers.
+
+mod app;
+mod cli;
+mod config;
+mod credentials;
+mod doctor;
+mod env;
+mod folder;
+mod logging;
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+
+use cli::Command;
+
+fn main() -> ExitCode {
+    // The sandbox's broker is this binary under another name. It forks and unshares, so it must be alone: no
+    // thread, no runtime, no logging before it.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| arg == "__sandbox")
+    {
+        sandbox::broker_main();
+    }
+    let outcome = match cli::parse() {
+        Command::Serve(config) => serve::serve(config),
+        Command::Env(config) => env::print(&config),
+        Command::Run(args, config) => run::run(&args, &config),
+        Command::Doctor(config) => doctor::examine(&config),
+        Command::ConfigReference => {
+            print!("{}", config::reference());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Version => {
+            println!("mayfly {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("mayfly: {error:#}");
+        ExitCode::FAILURE
+    })
+}

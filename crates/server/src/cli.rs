@@ -1,0 +1,130 @@
+//! The command line. The flags of `serve` and `env` come from the table of configuration keys.
+
+use clap::{Arg, ArgMatches, Args, Command as Clap, FromArgMatches, value_parser};
+
+use crate::config::{Config, FILE_FLAG, Form, Given, KEYS, Key};
+use crate::run::RunArgs;
+
+/// What the user wants done.
+pub enum Command {
+    /// Run the server.
+    Serve(Config),
+    /// Print what clients need.
+    Env(Config),
+    /// Run a handler once.
+    Run(RunArgs, Config),
+    /// Look at what this machine offers.
+    Doctor(Config),
+    /// Print `docs/configuration.md`.
+    ConfigReference,
+    /// Print the version.
+    Version,
+}
+
+/// The keys that `env` takes: those that tell which server is meant.
+const KEYS_OF_ENV: &[&str] = &["data", "listen"];
+/// The keys that `run` and `doctor` take: those that tell which runtimes there are.
+const KEYS_OF_TOOLS: &[&str] = &["data", "runtimes", "runtime_policy"];
+
+/// Reads the command line; exits after `--help` and after what it does not understand.
+pub fn parse() -> Command {
+    let mut command = command();
+    let matches = command.get_matches_mut();
+    let (name, matches) = matches.subcommand().expect("a subcommand is required");
+    match name {
+        "serve" => Command::Serve(config(&mut command, matches, |_| true)),
+        "env" => Command::Env(config(&mut command, matches, is_key_of_env)),
+        "run" => {
+            let args = RunArgs::from_arg_matches(matches).expect("clap has checked them");
+            Command::Run(args, config(&mut command, matches, is_key_of_tools))
+        }
+        "doctor" => Command::Doctor(config(&mut command, matches, is_key_of_tools)),
+        "config-reference" => Command::ConfigReference,
+        _ => Command::Version,
+    }
+}
+
+fn is_key_of_env(key: &Key) -> bool {
+    KEYS_OF_ENV.contains(&key.name)
+}
+
+fn is_key_of_tools(key: &Key) -> bool {
+    KEYS_OF_TOOLS.contains(&key.name)
+}
+
+fn command() -> Clap {
+    Clap::new("mayfly")
+        .about("AWS Lambda on your own machines")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_keys(
+            Clap::new("serve").about("Run the server"),
+            |_| true,
+        ))
+        .subcommand(with_keys(
+            Clap::new("env")
+                .about("Print what AWS clients need, for eval \"$(mayfly env)\"")
+                .long_about(
+                    "Prints `export AWS_...=` lines for the server of a data folder, whether it runs or not.",
+                ),
+            is_key_of_env,
+        ))
+        .subcommand(with_keys(
+            RunArgs::augment_args(Clap::new("run"))
+                .about("Run a handler once, in the sandbox, without a server")
+                .long_about(
+                    "Runs a handler once, in the same sandbox that the server uses. The result goes to stdout; log \
+                     lines and the REPORT line go to stderr. Fails when the function does.",
+                ),
+            is_key_of_tools,
+        ))
+        .subcommand(with_keys(
+            Clap::new("doctor").about("Say what this machine offers, and what to do about what is missing"),
+            is_key_of_tools,
+        ))
+        .subcommand(Clap::new("version").about("Print the version"))
+        .subcommand(Clap::new("config-reference").hide(true))
+}
+
+fn with_keys(command: Clap, is_wanted: fn(&Key) -> bool) -> Clap {
+    let file = Arg::new(FILE_FLAG).long(FILE_FLAG).value_name("FILE").help(
+        "The configuration file [env: MAYFLY_CONFIG] [default: mayfly.toml in the data folder]",
+    );
+    let keys = KEYS.iter().filter(|key| is_wanted(key));
+    command.arg(file).args(keys.map(argument))
+}
+
+fn argument(key: &Key) -> Arg {
+    let mut help = format!("{} [env: {}]", key.help, key.variable());
+    if !key.default.is_empty() {
+        help += &format!(" [default: {}]", key.default);
+    }
+    let argument = Arg::new(key.name)
+        .long(key.flag())
+        .help(help)
+        .value_parser(value_parser!(String));
+    match key.form {
+        Form::Text(word) | Form::Map(word) => argument.value_name(word),
+        Form::Number => argument.value_name("NUMBER"),
+        Form::Switch => argument
+            .value_name("true|false")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+    }
+}
+
+fn config(command: &mut Clap, matches: &ArgMatches, is_wanted: fn(&Key) -> bool) -> Config {
+    let names = KEYS.iter().filter(|key| is_wanted(key)).map(|key| key.name);
+    let given: Given = names
+        .chain([FILE_FLAG])
+        .filter_map(|name| Some((name.to_owned(), matches.get_one::<String>(name)?.clone())))
+        .collect();
+    match Config::load(&given, |name| std::env::var(name).ok()) {
+        Ok(config) => config,
+        Err(error) => command
+            .error(clap::error::ErrorKind::ValueValidation, error)
+            .exit(),
+    }
+}

@@ -1,0 +1,219 @@
+//! The table of keys.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use engine::runtimes::{IDENTIFIERS, Policy};
+use wire::{AccountId, Region};
+
+use super::{Form, Key, LogFormat, path};
+
+/// Every key there is.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "data",
+        form: Form::Text("DIR"),
+        default: "~/.local/share/mayfly",
+        help: "The folder that holds everything: records, code, logs, credentials. Made on first start, for its \
+               owner only. One server at a time.",
+        set: |draft, value| Ok(draft.data = path(value)?),
+    },
+    Key {
+        name: "listen",
+        form: Form::Text("ADDR:PORT"),
+        default: "127.0.0.1:4566",
+        help: "Where clients connect. Port 0 takes any free port, which `mayfly env` then prints. Beyond loopback \
+               it needs TLS.",
+        set: |draft, value| {
+            let address = value.replacen("localhost:", "127.0.0.1:", 1);
+            let address = address
+                .parse()
+                .map_err(|_| "not an address and port, such as 127.0.0.1:4566")?;
+            draft.listen = Some(address);
+            Ok(())
+        },
+    },
+    Key {
+        name: "endpoint",
+        form: Form::Text("URL"),
+        default: "",
+        help: "The URL that `mayfly env` prints, where clients reach the server by another name than the address it \
+               listens on.",
+        set: |draft, value| {
+            let known = value.starts_with("http://") || value.starts_with("https://");
+            known
+                .then_some(())
+                .ok_or("not a URL with http:// or https://")?;
+            draft.endpoint = Some(value.trim_end_matches('/').to_owned());
+            Ok(())
+        },
+    },
+    Key {
+        name: "tls_certificate",
+        form: Form::Text("FILE"),
+        default: "",
+        help: "A PEM file with the certificate and its chain. With it (and `tls_key`) the server speaks TLS only.",
+        set: |draft, value| Ok(draft.tls_certificate = Some(path(value)?)),
+    },
+    Key {
+        name: "tls_key",
+        form: Form::Text("FILE"),
+        default: "",
+        help: "A PEM file with the private key of `tls_certificate`.",
+        set: |draft, value| Ok(draft.tls_key = Some(path(value)?)),
+    },
+    Key {
+        name: "insecure_plaintext_listen",
+        form: Form::Switch,
+        default: "false",
+        help: "Allows to listen beyond loopback without TLS, for example behind a proxy that speaks TLS. Everything \
+               crosses that network in clear.",
+        set: |draft, value| Ok(draft.insecure_plaintext_listen = switch(value)?),
+    },
+    Key {
+        name: "dev",
+        form: Form::Switch,
+        default: "false",
+        help: "Dev mode, for people who come from an emulator. Loopback only. The key pair `test` / `test` is an \
+               administrator of account 000000000000, a 12-digit access key id (with any secret equal to `test`) is \
+               an administrator of that account, and `POST /_/reset` empties everything. Nothing else is weaker.",
+        set: |draft, value| Ok(draft.dev = switch(value)?),
+    },
+    Key {
+        name: "account",
+        form: Form::Text("ID"),
+        default: "123456789012",
+        help: "The account whose root credential is made on first start.",
+        set: |draft, value| {
+            let account = AccountId::new(value).ok_or("not a 12-digit account id")?;
+            draft.account = Some(account);
+            Ok(())
+        },
+    },
+    Key {
+        name: "region",
+        form: Form::Text("NAME"),
+        default: "us-east-1",
+        help: "The region that `mayfly env` prints. Clients may use any other: state is kept per region.",
+        set: |draft, value| {
+            draft.region = Some(Region::new(value).ok_or("not the name of a region")?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "log_format",
+        form: Form::Text("text|json"),
+        default: "text",
+        help: "How the server's own log on stderr looks.",
+        set: |draft, value| {
+            draft.log_format = Some(match value {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err("not text or json".to_owned()),
+            });
+            Ok(())
+        },
+    },
+    Key {
+        name: "log_level",
+        form: Form::Text("FILTER"),
+        default: "info",
+        help: "How much it says: error, warn, info, debug or trace, or a filter such as `info,gateway=debug`.",
+        set: |draft, value| {
+            let filter = tracing_subscriber::EnvFilter::try_new(value);
+            filter.map_err(|cause| format!("not a log filter: {cause}"))?;
+            draft.log_level = value.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "drain_seconds",
+        form: Form::Number,
+        default: "30",
+        help: "How long invocations under way may take to finish after SIGTERM or SIGINT. A second signal ends \
+               them at once.",
+        set: |draft, value| Ok(draft.drain_seconds = number(value)?),
+    },
+    Key {
+        name: "connections_max",
+        form: Form::Number,
+        default: "4096",
+        help: "Connections at once; further ones wait.",
+        set: |draft, value| Ok(draft.connections_max = at_least_one(value)?),
+    },
+    Key {
+        name: "requests_max",
+        form: Form::Number,
+        default: "8192",
+        help: "Requests worked on at once; further ones are answered 503.",
+        set: |draft, value| Ok(draft.requests_max = at_least_one(value)?),
+    },
+    Key {
+        name: "body_bytes_max",
+        form: Form::Number,
+        default: "1073741824",
+        help: "Bytes of request bodies held at once, all requests together; further ones wait.",
+        set: |draft, value| Ok(draft.body_bytes_max = at_least_one(value)?),
+    },
+    Key {
+        name: "metrics_for_anyone",
+        form: Form::Switch,
+        default: "false",
+        help: "Whether `/_/metrics` answers other machines too. It names operations and counts, no contents.",
+        set: |draft, value| Ok(draft.metrics_for_anyone = switch(value)?),
+    },
+    Key {
+        name: "runtimes",
+        form: Form::Map("ID=PATH,..."),
+        default: "",
+        help: "Interpreters to use for runtimes, before any that is found on the machine; in the file a table \
+               `[runtimes]` with lines such as `\"python3.11\" = \"/opt/python/bin/python3.11\"`.",
+        set: |draft, value| {
+            draft.runtimes = value.split(',').map(runtime).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "runtime_policy",
+        form: Form::Text("permissive|aws"),
+        default: "permissive",
+        help: "Whether functions may be created with runtimes that AWS no longer offers, as long as their toolchain \
+               is here (`permissive`), or are refused in AWS's words (`aws`).",
+        set: |draft, value| {
+            draft.runtime_policy = match value {
+                "permissive" => Policy::Permissive,
+                "aws" => Policy::Aws,
+                _ => return Err("not permissive or aws".to_owned()),
+            };
+            Ok(())
+        },
+    },
+];
+
+fn runtime(pair: &str) -> Result<(String, PathBuf), String> {
+    let (id, program) = pair.split_once('=').ok_or("write it as ID=PATH")?;
+    let known = IDENTIFIERS.iter().any(|known| known.id == id);
+    known
+        .then_some(())
+        .ok_or_else(|| format!("AWS has no runtime {id}"))?;
+    Ok((id.to_owned(), path(program)?))
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("not true or false".to_owned()),
+    }
+}
+
+fn number<N: FromStr>(value: &str) -> Result<N, String> {
+    value.parse().map_err(|_| "not a whole number".to_owned())
+}
+
+fn at_least_one(value: &str) -> Result<usize, String> {
+    match number(value)? {
+        0 => Err("must be at least 1".to_owned()),
+        number => Ok(number),
+    }
+}

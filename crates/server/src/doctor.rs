@@ -1,0 +1,60 @@
+//! `mayfly doctor`: what this machine offers, and what to do about what is missing.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use engine::runtimes::{Catalogue, Family, IDENTIFIERS, Lifecycle};
+
+use crate::config::Config;
+
+/// Looks at everything and prints it; fails when functions cannot run here.
+pub fn examine(config: &Config) -> Result<ExitCode> {
+    println!("Isolation");
+    let probe = sandbox::Host::probe(&sandbox::Config::this_exe());
+    let probe = probe.context("cannot look at what the kernel offers")?;
+    print!("{}", indented(&probe.to_string()));
+
+    println!("\nRuntimes");
+    let folder = tempfile::tempdir()?;
+    let catalogue = Catalogue::discover(&config.runtimes_config(folder.path()))?;
+    print!("{}", indented(&runtimes(&catalogue)));
+
+    println!();
+    let can_run = probe.works() && catalogue.found().next().is_some();
+    if can_run {
+        println!("Functions can run here.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("Functions cannot run here before the above is seen to.");
+    Ok(ExitCode::FAILURE)
+}
+
+/// What was found, and what could be added.
+fn runtimes(catalogue: &Catalogue) -> String {
+    let mut out = String::new();
+    for runtime in catalogue.found() {
+        let note = if runtime.deprecated {
+            " (no longer offered by AWS)"
+        } else {
+            ""
+        };
+        let command = runtime.argv.first().map_or("", String::as_str);
+        out += &format!(
+            "ok      {}{note}: {} {command}\n",
+            runtime.id, runtime.version
+        );
+    }
+    let missing = IDENTIFIERS.iter().filter(|known| {
+        known.lifecycle == Lifecycle::Current
+            && matches!(known.family, Family::Python(..))
+            && catalogue.resolve_existing(known.id).is_err()
+    });
+    for known in missing {
+        out += &format!("absent  {}\n        {}\n", known.id, known.family.advice());
+    }
+    out
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}

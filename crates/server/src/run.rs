@@ -1,0 +1,259 @@
+//! `mayfly run`: one invocation of a handler, in the sandbox that the server would use, without a server.
+
+mod code;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use clap::Args;
+use engine::runtimes::{Catalogue, Runtime};
+use engine::{
+    Credentials, Engine, Events, FunctionSpec, Invocation, LogConfig, LogFormat, LogLevel, LogLine,
+    LogTarget, Mode, NetworkPolicy, Outcome, PoolKey, Report,
+};
+use tokio_util::sync::CancellationToken;
+use wire::{AccountId, Arn, Region, Scope};
+
+use crate::config::Config;
+use code::Code;
+
+/// How often `--watch` looks for changes.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+/// How long the environment may take to end.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The flags of `mayfly run`.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The code: a file, a zip, or a folder.
+    code: PathBuf,
+    /// The event, as JSON.
+    #[arg(long, value_name = "JSON", conflicts_with = "event_file")]
+    event: Option<String>,
+    /// A file that holds the event; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    event_file: Option<PathBuf>,
+    /// The handler, such as lambda_function.lambda_handler [default: lambda_handler of the only or usual module].
+    #[arg(long)]
+    handler: Option<String>,
+    /// The runtime [default: the newest Python here, or provided.al2023 for a bootstrap].
+    #[arg(long, value_name = "ID")]
+    runtime: Option<String>,
+    /// The time limit, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=900))]
+    timeout: u64,
+    /// The memory, in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u32).range(128..=10_240))]
+    memory: u32,
+    /// An environment variable of the function; may be given again.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Run again whenever the code or the event file changes.
+    #[arg(long)]
+    watch: bool,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(letters) {
+        return Err(format!("{name:?} is not the name of a variable"));
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the handler once, or again and again.
+pub fn run(args: &RunArgs, config: &Config) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        let folder = tempfile::Builder::new().prefix("mayfly-run-").tempdir()?;
+        let catalogue = Catalogue::discover(&config.runtimes_config(folder.path()))?;
+        let mut config = engine::Config::new(folder.path());
+        config.environments_max = 1;
+        config.memory_mb_max = u64::from(args.memory);
+        let engine = Engine::start(config, Arc::new(ToStderr))?;
+        let ended = tokio::select! {
+            ended = repeat(args, &engine, &catalogue) => ended,
+            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+        };
+        engine.drain(STOP_WAIT_MAX).await;
+        ended
+    });
+    runtime.shutdown_background();
+    code
+}
+
+async fn repeat(args: &RunArgs, engine: &Engine, catalogue: &Catalogue) -> Result<ExitCode> {
+    for round in 0_u64.. {
+        let seen = fingerprint(args);
+        let ended = once(args, engine, catalogue, round).await;
+        if !args.watch {
+            return ended;
+        }
+        if let Err(error) = ended {
+            eprintln!("mayfly: {error:#}");
+        }
+        eprintln!("-- waiting for a change of {}", args.code.display());
+        while fingerprint(args) == seen {
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
+    }
+    unreachable!("a round is a change of a file")
+}
+
+/// What changes when the code or the event does.
+fn fingerprint(args: &RunArgs) -> Vec<(PathBuf, Option<SystemTime>, u64)> {
+    let mut seen = code::files(&args.code).unwrap_or_default();
+    seen.extend(args.event_file.clone());
+    seen.into_iter()
+        .map(|path| {
+            let about = std::fs::metadata(&path).ok();
+            let size = about.as_ref().map_or(0, std::fs::Metadata::len);
+            (path, about.and_then(|about| about.modified().ok()), size)
+        })
+        .collect()
+}
+
+async fn once(
+    args: &RunArgs,
+    engine: &Engine,
+    catalogue: &Catalogue,
+    round: u64,
+) -> Result<ExitCode> {
+    let code = Code::stage(&args.code, args.handler.as_deref())?;
+    let runtime = choose_runtime(args, &code, catalogue)?;
+    let spec = Arc::new(spec(args, &code, runtime, round));
+    let invocation = Invocation {
+        request_id: uuid::Uuid::new_v4().to_string(),
+        payload: event(args)?,
+        invoked_arn: Arn::function(&scope(&spec.region), &spec.name, None).to_string(),
+        client_context: None,
+        cognito_identity: None,
+        trace_id: None,
+        tail: false,
+        mode: Mode::Buffered,
+    };
+    let outcome = engine.invoke(spec.clone(), invocation).await;
+    // The next round runs the code as it is then.
+    engine.retire(&spec.key);
+    Ok(show(&outcome?))
+}
+
+/// The answer goes to stdout, alone; log lines and the report have gone to stderr.
+fn show(outcome: &Outcome) -> ExitCode {
+    println!("{}", String::from_utf8_lossy(&outcome.payload));
+    match outcome.function_error {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+    }
+}
+
+fn event(args: &RunArgs) -> Result<Bytes> {
+    let text = match (&args.event, &args.event_file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?,
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the event in {}", path.display()))?,
+        (None, None) => "{}".to_owned(),
+    };
+    let checked: Result<serde::de::IgnoredAny, _> = serde_json::from_str(&text);
+    checked.context("the event is not JSON")?;
+    Ok(text.into())
+}
+
+fn choose_runtime(args: &RunArgs, code: &Code, catalogue: &Catalogue) -> Result<Arc<Runtime>> {
+    if let Some(id) = &args.runtime {
+        return Ok(catalogue.resolve(id)?);
+    }
+    if code.is_bootstrap {
+        return Ok(catalogue.resolve("provided.al2023")?);
+    }
+    let python = |runtime: &&Arc<Runtime>| match runtime.family {
+        engine::runtimes::Family::Python(major, minor) => Some((major, minor)),
+        _ => None,
+    };
+    let newest = catalogue
+        .found()
+        .filter(|r| python(r).is_some())
+        .max_by_key(python);
+    match newest {
+        Some(runtime) => Ok(runtime.clone()),
+        None => bail!("no Python was found on this machine; `mayfly doctor` says more"),
+    }
+}
+
+fn scope(region: &str) -> Scope {
+    Scope {
+        account: AccountId::new("000000000000").expect("twelve digits"),
+        region: Region::new(region).expect("the region of the specification"),
+    }
+}
+
+fn spec(args: &RunArgs, code: &Code, runtime: Arc<Runtime>, round: u64) -> FunctionSpec {
+    let name = "run";
+    FunctionSpec {
+        key: format!("run/{round}"),
+        pool: PoolKey {
+            account_region: "run".to_owned(),
+            function: name.to_owned(),
+        },
+        name: name.to_owned(),
+        version: "$LATEST".to_owned(),
+        region: "us-east-1".to_owned(),
+        handler: code.handler.clone(),
+        runtime,
+        runtime_version_arn: None,
+        timeout: Duration::from_secs(args.timeout),
+        memory_mb: args.memory,
+        ephemeral_mb: 512,
+        code: code.folder().to_owned(),
+        layers: None,
+        platform_env: Vec::new(),
+        env: args.env.clone(),
+        log: LogConfig {
+            group: format!("/aws/lambda/{name}"),
+            custom_group: false,
+            format: LogFormat::Text,
+            application_level: LogLevel::Info,
+            system_level: LogLevel::Info,
+            role: "".into(),
+        },
+        credentials: Arc::new(|| Ok(no_credentials())),
+        network: NetworkPolicy::Endpoint,
+    }
+}
+
+/// There is no role without a server. The names are set all the same, since SDKs want some to start.
+fn no_credentials() -> Credentials {
+    Credentials {
+        access_key_id: "none".to_owned(),
+        secret_access_key: "none".to_owned(),
+        session_token: "none".to_owned(),
+        expires: SystemTime::now() + Duration::from_secs(12 * 3600),
+    }
+}
+
+/// Shows log lines as they come.
+struct ToStderr;
+
+impl Events for ToStderr {
+    fn lines(&self, _: &LogTarget, lines: Vec<LogLine>) {
+        for line in lines {
+            eprintln!("{}", line.text);
+        }
+    }
+
+    fn report(&self, _: &FunctionSpec, _: &Report) {}
+
+    fn endpoint(&self, _: &FunctionSpec, listener: std::net::TcpListener, _: CancellationToken) {
+        // No server, no AWS: connections are refused.
+        drop(listener);
+    }
+}
