@@ -39,6 +39,6 @@ pub struct LogTarget {
 pub struct LogLine {
     /// Milliseconds since the epoch.
     pub time_ms: i64,
-    /// The text, without its last newline.
+    /// The message as AWS stores it: a line keeps its newline.
     pub text: String,
 }

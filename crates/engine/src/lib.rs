@@ -4,13 +4,26 @@
 //! It owns every running environment. It refuses to know who called, what IAM thinks of it, and where functions are
 //! kept: a [`FunctionSpec`] and an [`Invocation`] come in, an [`Outcome`] or a [`Refusal`] goes out.
 
+mod admission;
+mod api;
+mod environment;
 mod events;
+mod failure;
+mod http;
+mod invoke;
+mod log;
+mod pool;
 pub mod runtimes;
+mod shared;
 mod spec;
+mod variables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use shared::Shared;
 
 pub use events::{Events, LogLine, LogTarget};
 pub use spec::{
@@ -18,6 +31,7 @@ pub use spec::{
     LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part, PoolKey,
     RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason,
 };
+pub use variables::RESERVED_VARIABLES;
 
 /// How long an unused environment is kept, unless configured.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
@@ -27,6 +41,9 @@ pub const ACCOUNT_CONCURRENCY_DEFAULT: u32 = 1000;
 
 /// Port of Mayfly's own endpoint inside a sandbox, unless configured.
 pub const ENDPOINT_PORT_DEFAULT: u16 = 4566;
+
+/// How long the end of all environments may take when the engine drains; extensions have two seconds of it.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the engine is configured with.
 #[derive(Clone, Debug)]
@@ -41,6 +58,8 @@ pub struct Config {
     pub memory_mb_max: u64,
     /// Port on 127.0.0.1 where a function finds Mayfly.
     pub endpoint_port: u16,
+    /// How sandboxes are made.
+    pub sandbox: sandbox::Config,
 }
 
 impl Config {
@@ -52,6 +71,7 @@ impl Config {
             environments_max: 1000,
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,
+            sandbox: sandbox::Config::this_exe(),
         }
     }
 }
@@ -75,55 +95,102 @@ pub enum Error {
 /// The engine. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Engine {
-    _inner: Arc<()>,
+    shared: Arc<Shared>,
 }
 
 impl Engine {
     /// Starts the engine on the current tokio runtime.
     pub fn start(config: Config, events: Arc<dyn Events>) -> Result<Engine, Error> {
-        let _unused = (config, events);
-        Ok(Engine {
-            _inner: Arc::new(()),
-        })
+        std::fs::create_dir_all(&config.data).map_err(|source| Error::Folder {
+            path: config.data.clone(),
+            source,
+        })?;
+        let host = sandbox::Host::start(&config.sandbox)
+            .map_err(|error| Error::Sandbox(error.to_string()))?;
+        if let sandbox::Limits::BestEffort(why) = host.limits() {
+            tracing::warn!(why, "limits of memory, CPU and processes are best effort");
+        }
+        let shared = Arc::new(Shared::new(config, host, events));
+        shared.tasks.spawn(shared.clone().look_after_idle());
+        Ok(Engine { shared })
     }
 
-    /// Runs a function once and waits for the end.
+    /// Runs a function once and waits for the end. When the returned future is dropped the function runs on.
     pub async fn invoke(
         &self,
         spec: Arc<FunctionSpec>,
         invocation: Invocation,
     ) -> Result<Outcome, Refusal> {
-        let _unused = (spec, invocation);
-        Err(Refusal::Internal(
-            "environments are not built yet".to_owned(),
-        ))
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        let slot = self
+            .shared
+            .admission
+            .enter(&spec, &self.shared.invocations)
+            .map_err(Refusal::Throttled)?;
+        invoke::run(&self.shared, &spec, invocation, slot).await
     }
 
     /// Ends the environments of every revision whose [`FunctionSpec::key`] starts with `key_prefix`: idle ones now, busy
     /// ones after what they are doing. Call it when code or configuration changed or the function is gone.
     pub fn retire(&self, key_prefix: &str) {
-        let _unused = key_prefix;
+        self.shared.stop_all(self.shared.pool.retire(key_prefix));
     }
 
     /// Sets the function's reserved concurrency, or takes it away.
     pub fn set_reserved(&self, pool: &PoolKey, reserved: Option<u32>) {
-        let _unused = (pool, reserved);
+        self.shared.admission.set_reserved(pool, reserved);
     }
 
     /// Sets how many executions an account may have at once in a region ([`ACCOUNT_CONCURRENCY_DEFAULT`] until then).
     pub fn set_account_limit(&self, account_region: &str, limit: u32) {
-        let _unused = (account_region, limit);
+        self.shared
+            .admission
+            .set_account_limit(account_region, limit);
     }
 
     /// Executions going on right now: of the function, and of the account in that region.
     pub fn concurrency(&self, pool: &PoolKey) -> Concurrency {
-        let _unused = pool;
-        Concurrency::default()
+        self.shared.admission.concurrency(pool)
+    }
+
+    /// Environments alive, idle or not.
+    pub fn environments(&self) -> usize {
+        self.shared.pool.alive()
+    }
+
+    /// How limits are kept on this machine, for logs and `mayfly doctor`.
+    pub fn limits(&self) -> String {
+        self.shared.host.limits().to_string()
     }
 
     /// Lets nothing new in, waits up to `limit` for what is running, then ends every environment.
     pub async fn drain(&self, limit: Duration) {
-        let _unused = limit;
+        let shared = &self.shared;
+        shared.draining.store(true, Ordering::Release);
+        shared.invocations.close();
+        if tokio::time::timeout(limit, shared.invocations.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                running = shared.invocations.len(),
+                "invocations did not end in time"
+            );
+        }
+        shared.stop_all(shared.pool.retire(""));
+        shared.stop.cancel();
+        shared.tasks.close();
+        if tokio::time::timeout(STOP_LIMIT, shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = shared.tasks.len(),
+                "environments did not end in time"
+            );
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 //! A deprecated identifier is data, not a wall: what has a toolchain may be created. [`Policy::Aws`] restores AWS's
 //! refusals. Discovery runs an interpreter to believe it (a version manager's shim may exist and not work).
 
+mod discovery;
 mod identifiers;
+mod python;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -103,8 +105,24 @@ pub struct Catalogue {
 impl Catalogue {
     /// Looks for toolchains. Runs interpreters, so it blocks for a moment.
     pub fn discover(config: &RuntimesConfig) -> std::io::Result<Catalogue> {
+        std::fs::create_dir_all(&config.data)?;
+        let cache_path = config.data.join("runtimes.json");
+        let mut cache = discovery::Cache::load(&cache_path);
+        let pythons = discovery::pythons(&mut cache);
+        cache.save(&cache_path);
+        let mut found = BTreeMap::new();
+        for known in IDENTIFIERS {
+            let runtime = match known.family {
+                Family::Provided => Some(provided(known)),
+                Family::Python(..) => find_python(known, config, &pythons)?,
+                _ => None,
+            };
+            if let Some(runtime) = runtime {
+                found.insert(known.id, Arc::new(runtime));
+            }
+        }
         Ok(Catalogue {
-            found: Arc::new(BTreeMap::new()),
+            found: Arc::new(found),
             policy: config.policy,
         })
     }
@@ -147,5 +165,48 @@ impl Catalogue {
                     .collect::<Vec<_>>()
                     .join(", "),
             })
+    }
+}
+
+/// `provided.*` needs nothing: its bootstrap comes with the function.
+fn provided(known: &'static Identifier) -> Runtime {
+    let version = known.id.replace("provided.", "provided:");
+    Runtime {
+        id: known.id,
+        family: known.family,
+        argv: Vec::new(),
+        mounts: Vec::new(),
+        env: Vec::new(),
+        digest: python::hex_digest(&[version.as_bytes()]),
+        version: format!("{version}.v1"),
+        deprecated: known.lifecycle != Lifecycle::Current,
+    }
+}
+
+/// The configured interpreter, else the one with the highest patch level.
+fn find_python(
+    known: &'static Identifier,
+    config: &RuntimesConfig,
+    pythons: &[discovery::Python],
+) -> std::io::Result<Option<Runtime>> {
+    let configured = match config.paths.get(known.id) {
+        Some(path) => Some(discovery::ask_python(path).ok_or_else(|| {
+            std::io::Error::other(format!(
+                "{} is set for {} and does not run",
+                path.display(),
+                known.id
+            ))
+        })?),
+        None => None,
+    };
+    let discovered = || {
+        pythons
+            .iter()
+            .rfind(|python| python::family(python) == known.family)
+            .cloned()
+    };
+    match configured.or_else(discovered) {
+        Some(python) => python::runtime(known, &python, &config.data).map(Some),
+        None => Ok(None),
     }
 }

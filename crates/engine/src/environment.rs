@@ -1,0 +1,839 @@
+//! One execution environment: a sandbox, the processes in it, and the protocol with them.
+//!
+//! ```text
+//! Starting ──► Idle ◄──► Busy ──► Stopping
+//!    └───────────────────────────────┘
+//! ```
+//!
+//! Each state owns its data. *Starting* is a future of [`Environment::create`] and [`Environment::boot`]; *Idle* is
+//! [`Idle`], which only the pool holds; *Busy* is [`crate::invoke::Busy`]; *Stopping* is a future of
+//! [`Environment::stop`], which takes the environment and never gives it back. A time-out or a crash kills the processes
+//! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use sandbox::{Exit, Process, Sandbox};
+use serde_json::json;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::api::{Api, Client, EXTENSIONS_MAX, FunctionFacts, Happening};
+use crate::events::LogTarget;
+use crate::failure::Failure;
+use crate::http::Connection;
+use crate::log::{Log, Pipes, TELEMETRY_FD};
+use crate::pool::Room;
+use crate::runtimes::Family;
+use crate::shared::Shared;
+use crate::spec::{Credentials, FunctionSpec, Refusal};
+use crate::variables::{extension_variables, runtime_variables};
+
+/// The init phase; then init runs again inside the invocation
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
+pub(crate) const INIT_LIMIT: Duration = Duration::from_secs(10);
+/// Connections of one environment to its Runtime API at once.
+const CONNECTIONS_MAX: usize = 128;
+/// Messages of connections that wait for the environment; a connection that finds it full waits.
+const INBOX_MAX: usize = 64;
+/// How long extensions have for SHUTDOWN.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+/// What a dead runtime may still have in its sockets is read for this long.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
+/// Credentials that end sooner than this after an invocation's latest end are not used for it.
+const CREDENTIALS_MARGIN: Duration = Duration::from_secs(60);
+/// The peak of memory is measured again after this long: reading it costs more than a short invocation.
+const MEMORY_FRESH: Duration = Duration::from_millis(50);
+/// MemorySize that gets one CPU.
+const MB_PER_CPU: u32 = 1769;
+
+/// What others may do to an environment while somebody else owns it.
+pub(crate) struct Handle {
+    pub(crate) id: u64,
+    /// [`FunctionSpec::key`].
+    pub(crate) key: String,
+    /// Not to be used again.
+    pub(crate) retired: AtomicBool,
+    /// Its runtime ended while it was idle.
+    dead: AtomicBool,
+    /// Counts uses, so that freezing can tell whether it came too late.
+    pub(crate) uses: AtomicU64,
+    frozen: Mutex<bool>,
+    sandbox: Sandbox,
+}
+
+impl Handle {
+    /// Stops its processes, unless it has been used since `uses`.
+    pub(crate) fn freeze(&self, uses: u64) {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.uses.load(Ordering::Acquire) == uses && !*frozen {
+            match self.sandbox.freeze() {
+                Ok(()) => *frozen = true,
+                Err(error) => {
+                    tracing::warn!(environment = self.id, %error, "an idle environment was not frozen")
+                }
+            }
+        }
+    }
+
+    /// Lets them go on.
+    fn thaw(&self) -> Result<(), sandbox::Error> {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *frozen {
+            self.sandbox.thaw()?;
+            *frozen = false;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn usable(&self) -> bool {
+        !self.retired.load(Ordering::Acquire) && !self.dead.load(Ordering::Acquire)
+    }
+}
+
+/// An environment that waits for its next invocation. Only the pool holds one.
+pub(crate) struct Idle {
+    pub(crate) environment: Environment,
+    pub(crate) since: Instant,
+}
+
+/// The data of every state.
+pub(crate) struct Environment {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) spec: Arc<FunctionSpec>,
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) api: Arc<Api>,
+    pub(crate) log: Arc<Log>,
+    pipes: Pipes,
+    credentials: Credentials,
+    /// The runtime's connection that the current owner drives itself.
+    pub(crate) active: Option<Client>,
+    /// The runtime's connection that waits for the next event.
+    pub(crate) waiting: Option<Client>,
+    /// The extensions' connections that wait, by the extension's index.
+    extensions: Vec<Option<Client>>,
+    inbox: mpsc::Receiver<(u64, Message)>,
+    outbox: mpsc::Sender<(u64, Message)>,
+    listener: Arc<tokio::net::TcpListener>,
+    /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
+    generation: Arc<AtomicU64>,
+    pub(crate) booted: bool,
+    /// The duration of the init phase, until a REPORT has told it.
+    pub(crate) init_duration: Option<Duration>,
+    memory_peak: u64,
+    memory_measured: Option<Instant>,
+    oom_kills: u64,
+    external: Vec<String>,
+    processes: Vec<ProcessEnd>,
+    stop: CancellationToken,
+    /// Ends the tasks of this environment when it is dropped, however that happens.
+    _stop_guard: DropGuard,
+    _room: Room,
+}
+
+/// Tells when a process is gone.
+struct ProcessEnd {
+    gone: CancellationToken,
+    child: Arc<sandbox::Child>,
+}
+
+/// What a connection or a process has for the environment's owner.
+enum Message {
+    Waiting(Client),
+    ExtensionWaiting(usize, Client),
+    Told(Happening),
+    Exit(Who, Exit),
+}
+
+#[derive(Clone, Debug)]
+enum Who {
+    Runtime,
+    Extension(String),
+}
+
+/// What the owner of an environment learns.
+#[derive(Debug)]
+pub(crate) enum Signal {
+    /// The runtime waits for the next event.
+    Waiting,
+    /// An extension registered, or waits for its next event.
+    Extension,
+    Told(Happening),
+    Failed(Failure),
+}
+
+impl Environment {
+    /// Makes the sandbox; nothing runs in it yet.
+    pub(crate) async fn create(
+        shared: &Arc<Shared>,
+        spec: &Arc<FunctionSpec>,
+        room: Room,
+    ) -> Result<Environment, Refusal> {
+        let credentials = (spec.credentials)().map_err(Refusal::Credentials)?;
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let target = log_target(spec, &name);
+        let (log, pipes) =
+            Log::new(shared.events.clone(), target, spec.log.clone()).map_err(internal)?;
+        let plan = sandbox_plan(spec, &name, shared.config.endpoint_port);
+        let host = shared.host.clone();
+        let made = tokio::task::spawn_blocking(move || host.create(plan))
+            .await
+            .map_err(internal)?;
+        let mut sandbox = made.map_err(internal)?;
+        let mut listeners = sandbox.take_listeners().into_iter();
+        let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
+            return Err(internal("the sandbox gave no listeners"));
+        };
+        let listener = Arc::new(listen(&runtime_api).map_err(internal)?);
+        endpoint.set_nonblocking(true).map_err(internal)?;
+
+        let stop = CancellationToken::new();
+        shared.events.endpoint(spec, endpoint, stop.child_token());
+        shared.tasks.spawn(log.clone().watch(stop.child_token()));
+        let handle = Arc::new(Handle {
+            id: shared.next_id(),
+            key: spec.key.clone(),
+            retired: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            uses: AtomicU64::new(0),
+            frozen: Mutex::new(false),
+            sandbox,
+        });
+        shared.pool.add(&handle);
+        let external = external_extensions(spec.layers.as_deref());
+        let facts = FunctionFacts {
+            name: spec.name.clone(),
+            version: spec.version.clone(),
+            handler: spec.handler.clone(),
+        };
+        let (outbox, inbox) = mpsc::channel(INBOX_MAX);
+        let environment = Environment {
+            shared: shared.clone(),
+            spec: spec.clone(),
+            handle,
+            api: Arc::new(Api::new(facts, external.clone())),
+            log,
+            pipes,
+            credentials,
+            active: None,
+            waiting: None,
+            extensions: Vec::new(),
+            inbox,
+            outbox,
+            listener,
+            generation: Arc::new(AtomicU64::new(0)),
+            booted: false,
+            init_duration: None,
+            memory_peak: 0,
+            memory_measured: None,
+            oom_kills: 0,
+            external,
+            processes: Vec::new(),
+            _stop_guard: stop.clone().drop_guard(),
+            stop,
+            _room: room,
+        };
+        environment.log.init_start(spec, &name);
+        environment.accept_connections();
+        Ok(environment)
+    }
+
+    /// Starts extensions and the runtime and waits until each of them asks for its first event.
+    pub(crate) async fn boot(
+        &mut self,
+        limit: Duration,
+        trace_id: Option<&str>,
+    ) -> Result<(), Failure> {
+        let late = tokio::time::Instant::now() + limit;
+        let booted = tokio::time::timeout_at(late, self.boot_processes(trace_id)).await;
+        booted.unwrap_or(Err(Failure::Timeout(limit)))?;
+        self.api.init_done();
+        // Init runs unthrottled, as on AWS; from here on the share belongs to the memory size.
+        if let Err(error) = self.handle.sandbox.set_cpu(cpu_share(self.spec.memory_mb)) {
+            tracing::warn!(environment = self.handle.id, %error, "the CPU share was not set");
+        }
+        self.booted = true;
+        Ok(())
+    }
+
+    async fn boot_processes(&mut self, trace_id: Option<&str>) -> Result<(), Failure> {
+        let stream = self.log.stream().to_owned();
+        for name in self.external.clone() {
+            let env = extension_variables(&self.spec, &self.credentials, &stream);
+            let path = format!("/opt/extensions/{name}");
+            let launched = self
+                .spawn(Who::Extension(name.clone()), vec![path], env, "/")
+                .await;
+            launched.map_err(|error| Failure::Extension {
+                error_type: "Extension.LaunchError",
+                text: format!("{name}: {error}"),
+            })?;
+        }
+        while !self.api.all_registered() {
+            self.expect_init_signal().await?;
+        }
+        let argv = self.runtime_argv()?;
+        let env = runtime_variables(&self.spec, &self.credentials, &stream, trace_id);
+        let program = argv.first().cloned().unwrap_or_default();
+        let launched = self.spawn(Who::Runtime, argv, env, "/var/task").await;
+        launched.map_err(|error| self.launch_failure(&program, &error))?;
+        while self.waiting.is_none() || !self.extensions_ready() {
+            self.expect_init_signal().await?;
+        }
+        Ok(())
+    }
+
+    async fn expect_init_signal(&mut self) -> Result<(), Failure> {
+        match self.next_signal().await {
+            Signal::Told(Happening::InitError(error)) => Err(Failure::Init(error)),
+            Signal::Failed(failure) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// What executes the function. A wrapper script comes first for managed runtimes
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html>).
+    fn runtime_argv(&self) -> Result<Vec<String>, Failure> {
+        if self.spec.runtime.family == Family::Provided {
+            return provided_bootstrap(&self.spec).map(|path| vec![path]);
+        }
+        let wrapper = self
+            .spec
+            .env
+            .iter()
+            .find(|(name, _)| name == "AWS_LAMBDA_EXEC_WRAPPER");
+        let wrapper = wrapper
+            .map(|(_, path)| path.clone())
+            .filter(|path| !path.is_empty());
+        Ok(wrapper
+            .into_iter()
+            .chain(self.spec.runtime.argv.iter().cloned())
+            .collect())
+    }
+
+    fn launch_failure(&self, program: &str, error: &sandbox::Error) -> Failure {
+        let managed = self.spec.runtime.family != Family::Provided;
+        match error {
+            // A shell would say 127 or 126; that is what AWS's start script of managed runtimes is.
+            sandbox::Error::Exec { source, .. }
+                if managed && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Failure::Exit(Exit::Code(127))
+            }
+            sandbox::Error::Exec { .. } if managed => Failure::Exit(Exit::Code(126)),
+            sandbox::Error::Exec { source, .. } => {
+                Failure::Entrypoint(format!("fork/exec {program}: {}", errno_text(source)))
+            }
+            other => {
+                tracing::error!(environment = self.handle.id, error = %other, "a runtime was not started");
+                Failure::Exit(Exit::Signal(9))
+            }
+        }
+    }
+
+    async fn spawn(
+        &mut self,
+        who: Who,
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: &str,
+    ) -> Result<(), sandbox::Error> {
+        let duplicate = |fd: &std::os::fd::OwnedFd| {
+            fd.try_clone().map_err(|source| sandbox::Error::Io {
+                what: "duplicating a pipe".to_owned(),
+                source,
+            })
+        };
+        let frames = match who {
+            Who::Runtime => vec![(TELEMETRY_FD, duplicate(&self.pipes.frames)?)],
+            Who::Extension(_) => Vec::new(),
+        };
+        let process = Process {
+            argv,
+            env,
+            cwd: PathBuf::from(cwd),
+            stdout: Some(duplicate(&self.pipes.output)?),
+            stderr: Some(duplicate(&self.pipes.output)?),
+            fds: frames,
+        };
+        let handle = self.handle.clone();
+        let spawned = tokio::task::spawn_blocking(move || handle.sandbox.spawn(process)).await;
+        let child = spawned.map_err(|_| sandbox::Error::Gone)??;
+        self.watch_exit(who, child)
+    }
+
+    /// Tells the owner when the process ends, and the pool when nobody owns the environment.
+    fn watch_exit(&mut self, who: Who, child: sandbox::Child) -> Result<(), sandbox::Error> {
+        let child = Arc::new(child);
+        let gone = CancellationToken::new();
+        self.processes.push(ProcessEnd {
+            gone: gone.clone(),
+            child: child.clone(),
+        });
+        let watched = |source| sandbox::Error::Io {
+            what: "watching a process".to_owned(),
+            source,
+        };
+        let end = child.exit_fd().try_clone_to_owned().map_err(watched)?;
+        let end = pipe::Receiver::from_owned_fd(end).map_err(watched)?;
+        let (outbox, handle, shared) = (
+            self.outbox.clone(),
+            self.handle.clone(),
+            self.shared.clone(),
+        );
+        let current = self.generation.clone();
+        let generation = current.load(Ordering::Acquire);
+        self.shared.tasks.spawn(async move {
+            // An error of readiness means the reactor is going down, and everything with it.
+            let _ = end.readable().await;
+            let exit = child.try_wait().ok().flatten().unwrap_or(Exit::Signal(9));
+            gone.cancel();
+            if current.load(Ordering::Acquire) == generation {
+                handle.dead.store(true, Ordering::Release);
+                shared.bury(&handle);
+            }
+            // The environment may be stopping, and then nobody listens.
+            let _ = outbox.send((generation, Message::Exit(who, exit))).await;
+        });
+        Ok(())
+    }
+
+    fn accept_connections(&self) {
+        let (listener, api, outbox) =
+            (self.listener.clone(), self.api.clone(), self.outbox.clone());
+        let (generation, stop, shared) = (
+            self.generation.clone(),
+            self.stop.clone(),
+            self.shared.clone(),
+        );
+        let open = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+        self.shared.tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                let Ok((stream, _)) = accepted else { return };
+                // Too many at once: closing is all that a misbehaving function is owed.
+                let Ok(permit) = open.clone().try_acquire_owned() else {
+                    continue;
+                };
+                let client = Client::new(Connection::new(stream));
+                let of = generation.load(Ordering::Acquire);
+                let driven = drive(client, api.clone(), outbox.clone(), of, stop.clone());
+                shared.tasks.spawn(async move {
+                    driven.await;
+                    drop(permit);
+                });
+            }
+        });
+    }
+
+    /// Lets a connection be read by a task of its own.
+    pub(crate) fn release(&self, client: Client) {
+        let generation = self.generation.load(Ordering::Acquire);
+        let driven = drive(
+            client,
+            self.api.clone(),
+            self.outbox.clone(),
+            generation,
+            self.stop.clone(),
+        );
+        self.shared.tasks.spawn(driven);
+    }
+
+    /// Waits for the next thing to happen. A dropped future loses nothing.
+    pub(crate) async fn next_signal(&mut self) -> Signal {
+        loop {
+            let message = tokio::select! {
+                biased;
+                happening = step(self.active.as_mut(), &self.api) => match happening {
+                    Happening::Next => {
+                        self.waiting = self.active.take();
+                        return Signal::Waiting;
+                    }
+                    Happening::Closed => {
+                        self.active = None;
+                        continue;
+                    }
+                    Happening::Nothing => continue,
+                    told => return Signal::Told(told),
+                },
+                message = self.inbox.recv() => message.expect("the environment holds a sender itself"),
+            };
+            let (generation, message) = message;
+            if generation != self.generation.load(Ordering::Acquire) {
+                continue;
+            }
+            if let Some(signal) = self.take_message(message) {
+                return signal;
+            }
+        }
+    }
+
+    fn take_message(&mut self, message: Message) -> Option<Signal> {
+        match message {
+            Message::Waiting(client) => {
+                self.waiting = Some(client);
+                Some(Signal::Waiting)
+            }
+            Message::ExtensionWaiting(index, client) => {
+                if self.extensions.len() <= index {
+                    self.extensions.resize_with(index + 1, || None);
+                }
+                self.extensions[index] = Some(client);
+                Some(Signal::Extension)
+            }
+            Message::Told(Happening::ExtensionRegistered) => Some(Signal::Extension),
+            Message::Told(Happening::ExtensionFailed {
+                error_type,
+                name,
+                reason,
+            }) => Some(Signal::Failed(Failure::Extension {
+                error_type,
+                text: format!("{name}: {reason}"),
+            })),
+            Message::Told(Happening::Nothing | Happening::Closed) => None,
+            Message::Told(told) => Some(Signal::Told(told)),
+            Message::Exit(Who::Runtime, exit) => Some(Signal::Failed(self.exit_failure(exit))),
+            Message::Exit(Who::Extension(name), exit) => {
+                let how = match exit {
+                    Exit::Code(code) => format!("exit code {code}"),
+                    Exit::Signal(signal) => format!("signal {signal}"),
+                };
+                let text = format!("{name} ended: {how}");
+                Some(Signal::Failed(Failure::Extension {
+                    error_type: "Extension.Crash",
+                    text,
+                }))
+            }
+        }
+    }
+
+    fn exit_failure(&mut self, exit: Exit) -> Failure {
+        let kills = self
+            .handle
+            .sandbox
+            .usage()
+            .map_or(0, |usage| usage.oom_kills);
+        let out_of_memory = kills > self.oom_kills && exit != Exit::Code(0);
+        self.oom_kills = kills;
+        if out_of_memory {
+            Failure::OutOfMemory
+        } else {
+            Failure::Exit(exit)
+        }
+    }
+
+    /// After a process ended: what it had still sent. Ends when its connection does.
+    pub(crate) async fn last_words(&mut self) -> Vec<Signal> {
+        let mut words = Vec::new();
+        let end = tokio::time::Instant::now() + LAST_WORDS_LIMIT;
+        while self.active.is_some() || !self.inbox.is_empty() {
+            match tokio::time::timeout_at(end, self.next_signal()).await {
+                Ok(signal) => words.push(signal),
+                Err(_) => break,
+            }
+        }
+        words
+    }
+
+    /// Whether every extension waits for its next event.
+    pub(crate) fn extensions_ready(&self) -> bool {
+        let registered = self.api.extensions().len();
+        registered <= self.extensions.iter().flatten().count()
+    }
+
+    /// Tells every extension that asked for it about an invocation, or about the end.
+    pub(crate) async fn tell_extensions(&mut self, event: &serde_json::Value, shutdown: bool) {
+        if self.extensions.is_empty() {
+            return;
+        }
+        let registered = self.api.extensions();
+        let text = event.to_string();
+        for (index, extension) in registered.iter().enumerate() {
+            let wanted = if shutdown {
+                extension.shutdown
+            } else {
+                extension.invoke
+            };
+            let waiting = self.extensions.get_mut(index);
+            let Some(mut client) = waiting.filter(|_| wanted).and_then(Option::take) else {
+                continue;
+            };
+            let event_id = uuid::Uuid::new_v4().to_string();
+            let headers = [("Lambda-Extension-Event-Identifier", event_id.as_str())];
+            // One that went away is found by its exit.
+            if client
+                .connection
+                .deliver(&headers, text.as_bytes())
+                .await
+                .is_ok()
+            {
+                self.release(client);
+            }
+        }
+    }
+
+    /// Makes it ready for an invocation that may take all of the function's time.
+    pub(crate) fn wake(&mut self) -> Result<(), sandbox::Error> {
+        self.handle.uses.fetch_add(1, Ordering::AcqRel);
+        self.handle.thaw()
+    }
+
+    /// Whether it may be used again: not retired, alive, its credentials good for another invocation.
+    pub(crate) fn usable(&self) -> bool {
+        let latest_end = SystemTime::now() + self.spec.timeout + CREDENTIALS_MARGIN;
+        !self.handle.retired.load(Ordering::Acquire)
+            && self.credentials.expires > latest_end
+            && self.alive()
+    }
+
+    fn alive(&self) -> bool {
+        !self.booted || !self.handle.dead.load(Ordering::Acquire)
+    }
+
+    /// The peak of memory so far, in megabytes.
+    pub(crate) fn memory_peak_mb(&mut self, exact: bool) -> u32 {
+        let fresh = self
+            .memory_measured
+            .is_some_and(|at| at.elapsed() < MEMORY_FRESH);
+        if (exact || !fresh)
+            && let Ok(usage) = self.handle.sandbox.usage()
+        {
+            self.memory_peak = self.memory_peak.max(usage.memory_peak_bytes);
+            self.memory_measured = Some(Instant::now());
+        }
+        let mb = self.memory_peak.div_ceil(1 << 20);
+        u32::try_from(mb)
+            .unwrap_or(u32::MAX)
+            .min(self.spec.memory_mb)
+    }
+
+    /// Kills every process and keeps the sandbox with its `/tmp`; the next [`boot`](Self::boot) starts anew. `false` when
+    /// the sandbox is gone.
+    pub(crate) async fn reset(&mut self) -> bool {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.booted = false;
+        let handle = self.handle.clone();
+        let reset = tokio::task::spawn_blocking(move || {
+            handle.sandbox.set_cpu(None)?;
+            handle.sandbox.reset()?;
+            handle.sandbox.reset_peak();
+            Ok::<(), sandbox::Error>(())
+        });
+        let reset = matches!(reset.await, Ok(Ok(())));
+        self.active = None;
+        self.waiting = None;
+        self.extensions.clear();
+        self.processes.clear();
+        self.api.reset();
+        while self.inbox.try_recv().is_ok() {}
+        // What dead processes left in the listener's queue must not be taken for the next runtime.
+        while let Some(Ok(_)) = futures_util::FutureExt::now_or_never(self.listener.accept()) {}
+        self.handle.dead.store(false, Ordering::Release);
+        reset
+    }
+
+    /// Tells extensions, waits for them, and takes everything down.
+    pub(crate) async fn stop(mut self, reason: &str) {
+        self.handle.retired.store(true, Ordering::Release);
+        self.shared.pool.forget(&self.handle);
+        if self.wake().is_ok() {
+            self.say_goodbye_if_heard(reason).await;
+        }
+        self.handle.sandbox.kill();
+        self.stop.cancel();
+        self.log.drain_to_end();
+        // Dropping the last handle waits until nothing is left, so not on this thread; the room is free after that.
+        let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
+        if let Err(error) = dropped {
+            tracing::error!(%error, "an environment was not taken down");
+        }
+    }
+
+    /// Tells extensions that the processes are about to be killed, if there are any to hear it.
+    pub(crate) async fn say_goodbye_if_heard(&mut self, reason: &str) {
+        if self.extensions.iter().any(Option::is_some) {
+            self.say_goodbye(reason).await;
+        }
+    }
+
+    /// Whether any extension registered.
+    pub(crate) fn has_extensions(&self) -> bool {
+        !self.extensions.is_empty()
+    }
+
+    async fn say_goodbye(&mut self, reason: &str) {
+        let deadline_ms =
+            crate::log::now_ms() + i64::try_from(SHUTDOWN_LIMIT.as_millis()).unwrap_or(0);
+        let event =
+            json!({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms});
+        for process in &self.processes {
+            // A runtime that is gone needs no signal.
+            let _ = process.child.signal(15);
+        }
+        self.tell_extensions(&event, true).await;
+        let gone = async {
+            for process in &self.processes {
+                process.gone.cancelled().await;
+            }
+        };
+        // Whoever is not done by then is killed.
+        let _ = tokio::time::timeout(SHUTDOWN_LIMIT, gone).await;
+    }
+}
+
+async fn step(client: Option<&mut Client>, api: &Api) -> Happening {
+    match client {
+        Some(client) => client.step(api).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads a connection until it waits for an event, which hands it to the environment, or ends.
+async fn drive(
+    mut client: Client,
+    api: Arc<Api>,
+    outbox: mpsc::Sender<(u64, Message)>,
+    generation: u64,
+    stop: CancellationToken,
+) {
+    loop {
+        let happening = tokio::select! {
+            () = stop.cancelled() => return,
+            happening = client.step(&api) => happening,
+        };
+        let message = match happening {
+            Happening::Closed => return,
+            Happening::Nothing => continue,
+            Happening::Next => {
+                // Nobody listens when the environment is stopping.
+                let _ = outbox.send((generation, Message::Waiting(client))).await;
+                return;
+            }
+            Happening::ExtensionNext(index) => {
+                let _ = outbox
+                    .send((generation, Message::ExtensionWaiting(index, client)))
+                    .await;
+                return;
+            }
+            told => Message::Told(told),
+        };
+        if outbox.send((generation, message)).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn listen(listener: &TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener.try_clone()?)
+}
+
+fn sandbox_plan(spec: &FunctionSpec, name: &str, endpoint_port: u16) -> sandbox::Spec {
+    let mut plan = sandbox::Spec::new(name);
+    plan.mounts
+        .push(sandbox::Mount::read_only(&spec.code, "/var/task"));
+    if let Some(layers) = &spec.layers {
+        plan.mounts.push(sandbox::Mount::read_only(layers, "/opt"));
+    }
+    for mount in &spec.runtime.mounts {
+        plan.mounts
+            .push(sandbox::Mount::read_only(&mount.source, &mount.target));
+    }
+    plan.tmp_bytes = u64::from(spec.ephemeral_mb) << 20;
+    plan.memory_bytes = u64::from(spec.memory_mb) << 20;
+    let local = std::net::Ipv4Addr::LOCALHOST;
+    plan.listeners = [9001, endpoint_port]
+        .map(|port| std::net::SocketAddrV4::new(local, port))
+        .to_vec();
+    plan
+}
+
+fn log_target(spec: &FunctionSpec, name: &str) -> LogTarget {
+    let day = jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .strftime("%Y/%m/%d")
+        .to_string();
+    let function = if spec.log.custom_group {
+        spec.name.as_str()
+    } else {
+        ""
+    };
+    LogTarget {
+        account_region: spec.pool.account_region.clone(),
+        group: spec.log.group.clone(),
+        role: spec.log.role.clone(),
+        stream: format!("{day}/{function}[{}]{name}", spec.version),
+    }
+}
+
+/// Executables in /opt/extensions, in order of their names.
+fn external_extensions(layers: Option<&Path>) -> Vec<String> {
+    let Some(Ok(entries)) = layers.map(|layers| std::fs::read_dir(layers.join("extensions")))
+    else {
+        return Vec::new();
+    };
+    let files = entries.flatten().filter(|entry| entry.path().is_file());
+    let mut names: Vec<String> = files
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names.truncate(EXTENSIONS_MAX);
+    names
+}
+
+/// The first of the places where a custom runtime may be.
+fn provided_bootstrap(spec: &FunctionSpec) -> Result<String, Failure> {
+    let runtime = spec
+        .runtime
+        .mounts
+        .iter()
+        .find(|mount| mount.target == "/var/runtime");
+    let runtime = (
+        "/var/runtime/bootstrap",
+        runtime.map(|mount| mount.source.join("bootstrap")),
+    );
+    let task = ("/var/task/bootstrap", Some(spec.code.join("bootstrap")));
+    let layer = (
+        "/opt/bootstrap",
+        spec.layers.as_ref().map(|layers| layers.join("bootstrap")),
+    );
+    for (inside, outside) in [runtime, task, layer] {
+        if outside.is_some_and(|path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir())) {
+            return Ok(inside.to_owned());
+        }
+    }
+    let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
+    Err(Failure::Entrypoint(text.to_owned()))
+}
+
+/// The kernel's words without Rust's "(os error N)".
+fn errno_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text
+        .split(" (os error")
+        .next()
+        .unwrap_or(&text)
+        .to_lowercase();
+    text
+}
+
+/// Thousandths of a CPU for a memory size.
+fn cpu_share(memory_mb: u32) -> Option<u32> {
+    Some(
+        (u64::from(memory_mb) * 1000 / u64::from(MB_PER_CPU))
+            .try_into()
+            .unwrap_or(u32::MAX),
+    )
+    .filter(|share| *share > 0)
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Internal(error.to_string())
+}

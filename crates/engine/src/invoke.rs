@@ -1,0 +1,521 @@
+//! One invocation: the *Busy* state of an environment.
+//!
+//! The caller's own task drives the runtime's connection, so an event and its answer cost no hand-over between tasks.
+//! When the caller goes away half-way, the rest runs in a task of its own: a function that began is never cut short.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::json;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::admission::Slot;
+use crate::api::{Happening, RuntimeError, error_document, too_large};
+use crate::environment::{Environment, INIT_LIMIT, Signal};
+use crate::failure::Failure;
+use crate::log::{InitReport, iso_now, now_ms};
+use crate::shared::Shared;
+use crate::spec::{
+    FunctionError, FunctionSpec, Invocation, Mode, Outcome, Part, RESPONSE_BYTES_MAX, Refusal,
+    Report, Status,
+};
+
+/// How long an answer waits for the runtime and the extensions to ask for the next event. Then it leaves, and the
+/// environment gets ready by itself. Our own bootstraps ask in the same write.
+const SETTLE_LIMIT: Duration = Duration::from_millis(10);
+
+/// Runs an invocation that admission let in.
+pub(crate) async fn run(
+    shared: &Arc<Shared>,
+    spec: &Arc<FunctionSpec>,
+    invocation: Invocation,
+    slot: Slot,
+) -> Result<Outcome, Refusal> {
+    while let Some(idle) = shared.pool.take(&spec.key) {
+        let mut environment = idle.environment;
+        if !environment.usable() || environment.wake().is_err() {
+            shared.tasks.spawn(environment.stop("spindown"));
+            continue;
+        }
+        let busy = Busy::begin(environment, invocation, slot);
+        if busy.environment.booted {
+            return Ok(busy.complete().await);
+        }
+        return detached(shared, async move { Ok(busy.complete().await) }).await;
+    }
+    let (shared, spec) = (shared.clone(), spec.clone());
+    let owned = shared.clone();
+    detached(&owned, async move {
+        cold(&shared, &spec, invocation, slot).await
+    })
+    .await
+}
+
+/// Runs in a task of its own: a start is worth finishing even when the caller goes away.
+async fn detached(
+    shared: &Shared,
+    work: impl Future<Output = Result<Outcome, Refusal>> + Send + 'static,
+) -> Result<Outcome, Refusal> {
+    let done = shared.tasks.spawn(work).await;
+    done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string())))
+}
+
+/// Makes an environment first.
+async fn cold(
+    shared: &Arc<Shared>,
+    spec: &Arc<FunctionSpec>,
+    invocation: Invocation,
+    slot: Slot,
+) -> Result<Outcome, Refusal> {
+    let room = shared.make_room(spec.memory_mb).await?;
+    let mut environment = Environment::create(shared, spec, room).await?;
+    let began = Instant::now();
+    match environment
+        .boot(INIT_LIMIT, invocation.trace_id.as_deref())
+        .await
+    {
+        Ok(()) => {
+            environment.init_duration = Some(began.elapsed());
+            report_init(&environment, began.elapsed(), "init", None);
+        }
+        Err(failure) => {
+            report_init(&environment, began.elapsed(), "init", Some(&failure));
+            if !environment.reset().await {
+                // The sandbox died with the runtime, as it does when memory runs out: take a new one.
+                environment.stop("failure").await;
+                let room = shared.make_room(spec.memory_mb).await?;
+                environment = Environment::create(shared, spec, room).await?;
+            }
+        }
+    }
+    Ok(Busy::begin(environment, invocation, slot).complete().await)
+}
+
+fn report_init(
+    environment: &Environment,
+    duration: Duration,
+    phase: &str,
+    failure: Option<&Failure>,
+) {
+    environment.log.drain_to_end();
+    environment.log.init_report(&InitReport {
+        duration,
+        phase,
+        status: failure.map_or(Status::Success, Failure::status),
+        error_type: failure.map(Failure::error_type),
+    });
+}
+
+/// An environment at work on one invocation.
+pub(crate) struct Busy {
+    environment: Environment,
+    invocation: Invocation,
+    _slot: Slot,
+    began: Instant,
+    deadline: Instant,
+    answer: Option<Answer>,
+    failure: Option<Failure>,
+    stream: Stream,
+    produced: usize,
+}
+
+/// What the runtime said.
+enum Answer {
+    Success(Bytes),
+    Streamed,
+    Error(RuntimeError),
+}
+
+/// The parts of a streamed answer on their way.
+enum Stream {
+    None,
+    /// To a caller who takes them as they come.
+    Passed,
+    /// For a caller who wants all at once.
+    Collected(BytesMut),
+    /// Already answered otherwise; the rest is thrown away.
+    Ignored,
+}
+
+/// Finishes an invocation whose caller went away.
+struct Guard(Option<Box<Busy>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(busy) = self.0.take() {
+            let shared = busy.environment.shared.clone();
+            shared.tasks.spawn(async move {
+                // Nobody is left to take the outcome; the log and the report have been told.
+                let _ = busy.complete().await;
+            });
+        }
+    }
+}
+
+impl Busy {
+    /// Starts the clock and hands the event to the runtime, if it waits for one.
+    fn begin(environment: Environment, invocation: Invocation, slot: Slot) -> Box<Busy> {
+        let began = Instant::now();
+        let spec = &environment.spec;
+        environment.log.start(
+            &invocation.request_id,
+            &spec.version,
+            &invocation.invoked_arn,
+            invocation.tail,
+        );
+        let deadline = began + spec.timeout;
+        let mut busy = Busy {
+            environment,
+            invocation,
+            _slot: slot,
+            began,
+            deadline,
+            answer: None,
+            failure: None,
+            stream: Stream::None,
+            produced: 0,
+        };
+        if busy.environment.booted {
+            busy.deliver();
+        }
+        Box::new(busy)
+    }
+
+    /// Runs to the end, gives the environment back, and tells what came of it.
+    async fn complete(self: Box<Self>) -> Outcome {
+        let mut guard = Guard(Some(self));
+        let busy = guard
+            .0
+            .as_mut()
+            .expect("it was put there in the line above");
+        if !busy.environment.booted && busy.answer.is_none() && busy.failure.is_none() {
+            busy.boot().await;
+        }
+        busy.tell_extensions().await;
+        busy.until_answered().await;
+        let settled = if busy.invocation.tail || busy.failure.is_some() {
+            busy.settle().await;
+            true
+        } else {
+            busy.is_settled() || timeout(SETTLE_LIMIT, busy.settle()).await.is_ok()
+        };
+        let mut busy = guard.0.take().expect("it is only taken here");
+        if settled {
+            return busy.finish();
+        }
+        let report = busy.report();
+        let outcome = busy.outcome(report);
+        let shared = busy.environment.shared.clone();
+        shared.tasks.spawn(async move {
+            busy.settle().await;
+            busy.finish();
+        });
+        outcome
+    }
+
+    /// Init inside of the invocation, under the function's own limit: the environment was reset, or its init failed.
+    async fn boot(&mut self) {
+        let limit = self.environment.spec.timeout;
+        let trace_id = self.invocation.trace_id.clone();
+        let booted = self.environment.boot(limit, trace_id.as_deref()).await;
+        let elapsed = self.began.elapsed();
+        report_init(&self.environment, elapsed, "invoke", booted.as_ref().err());
+        match booted {
+            Ok(()) => self.deliver(),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+
+    /// Answers the runtime's waiting request for an event; it leaves when the connection is next read.
+    fn deliver(&mut self) {
+        let environment = &mut self.environment;
+        let invocation = &self.invocation;
+        let invocation_id = environment.shared.next_id().to_string();
+        environment
+            .api
+            .begin(&invocation.request_id, &invocation_id);
+        let Some(mut client) = environment.waiting.take() else {
+            return;
+        };
+        let deadline_ms =
+            now_ms() + i64::try_from(environment.spec.timeout.as_millis()).unwrap_or(i64::MAX / 2);
+        let deadline_ms = deadline_ms.to_string();
+        let mut headers = vec![
+            (
+                "Lambda-Runtime-Aws-Request-Id",
+                invocation.request_id.as_str(),
+            ),
+            ("Lambda-Runtime-Deadline-Ms", &deadline_ms),
+            (
+                "Lambda-Runtime-Invoked-Function-Arn",
+                &invocation.invoked_arn,
+            ),
+            ("Lambda-Runtime-Invocation-Id", &invocation_id),
+        ];
+        let optional = [
+            ("Lambda-Runtime-Trace-Id", &invocation.trace_id),
+            ("Lambda-Runtime-Client-Context", &invocation.client_context),
+            (
+                "Lambda-Runtime-Cognito-Identity",
+                &invocation.cognito_identity,
+            ),
+        ];
+        headers.extend(
+            optional
+                .iter()
+                .filter_map(|(name, value)| Some((*name, value.as_deref()?))),
+        );
+        client
+            .connection
+            .reply(crate::http::OK, &headers, &invocation.payload);
+        environment.active = Some(client);
+    }
+
+    async fn tell_extensions(&mut self) {
+        if self.failure.is_some() {
+            return;
+        }
+        let limit_ms =
+            i64::try_from(self.environment.spec.timeout.as_millis()).unwrap_or(i64::MAX / 2);
+        let event = || {
+            json!({
+                "eventType": "INVOKE",
+                "deadlineMs": now_ms() + limit_ms,
+                "requestId": self.invocation.request_id,
+                "invokedFunctionArn": self.invocation.invoked_arn,
+                "tracing": {"type": "X-Amzn-Trace-Id", "value": self.invocation.trace_id.as_deref().unwrap_or("")},
+            })
+        };
+        if self.environment.has_extensions() {
+            let event = event();
+            self.environment.tell_extensions(&event, false).await;
+        }
+    }
+
+    async fn until_answered(&mut self) {
+        while self.answer.is_none() && self.failure.is_none() {
+            self.one_signal().await;
+        }
+    }
+
+    /// Waits until the runtime and every extension ask for the next event.
+    async fn settle(&mut self) {
+        while !self.is_settled() {
+            self.one_signal().await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.failure.is_some()
+            || (self.environment.waiting.is_some() && self.environment.extensions_ready())
+    }
+
+    async fn one_signal(&mut self) {
+        match timeout_at(self.deadline, self.environment.next_signal()).await {
+            Err(_) => self.failure = Some(Failure::Timeout(self.environment.spec.timeout)),
+            Ok(Signal::Failed(failure)) => {
+                // A runtime may answer and end; its answer counts.
+                for word in self.environment.last_words().await {
+                    if let Signal::Told(told) = word {
+                        self.told(told).await;
+                    }
+                }
+                self.failure.get_or_insert(failure);
+            }
+            Ok(Signal::Told(told)) => self.told(told).await,
+            Ok(Signal::Waiting | Signal::Extension) => {}
+        }
+    }
+
+    async fn told(&mut self, told: Happening) {
+        match told {
+            Happening::Answer(body) => {
+                self.produced = body.len();
+                self.answered(Answer::Success(body)).await;
+            }
+            Happening::AnswerTooLarge => self.answer = Some(Answer::Error(too_large())),
+            Happening::Error(error) => self.answer = Some(Answer::Error(error)),
+            Happening::StreamStart { content_type } => self.stream_start(content_type).await,
+            Happening::StreamChunk(chunk) => self.stream_chunk(chunk).await,
+            Happening::StreamEnd { error } => self.stream_end(error),
+            Happening::StreamBroken => {
+                let text = format!(
+                    "RequestId: {} Error: the response ended before it was complete",
+                    self.invocation.request_id
+                );
+                self.stream_end(Some(error_document("Runtime.TruncatedResponse", &text)));
+            }
+            // Init errors are refused once init is over, and the rest is not for an invocation.
+            _ => {}
+        }
+    }
+
+    /// A caller who wants a stream gets a whole answer as a stream of one part.
+    async fn answered(&mut self, answer: Answer) {
+        self.answer = Some(match (answer, &self.invocation.mode) {
+            (Answer::Success(body), Mode::Streaming(_)) => {
+                self.pass_on(Part::Head {
+                    content_type: Some("application/json".to_owned()),
+                })
+                .await;
+                self.pass_on(Part::Chunk(body)).await;
+                Answer::Streamed
+            }
+            (answer, _) => answer,
+        });
+    }
+
+    async fn stream_start(&mut self, content_type: Option<String>) {
+        self.stream = match self.invocation.mode {
+            Mode::Buffered => Stream::Collected(BytesMut::new()),
+            Mode::Streaming(_) => Stream::Passed,
+        };
+        if matches!(self.stream, Stream::Passed) {
+            self.pass_on(Part::Head { content_type }).await;
+        }
+    }
+
+    async fn stream_chunk(&mut self, chunk: Bytes) {
+        self.produced += chunk.len();
+        match &mut self.stream {
+            Stream::Passed => self.pass_on(Part::Chunk(chunk)).await,
+            Stream::Collected(all) if all.len() + chunk.len() <= RESPONSE_BYTES_MAX => {
+                all.extend_from_slice(&chunk)
+            }
+            Stream::Collected(_) => {
+                self.stream = Stream::Ignored;
+                self.answer = Some(Answer::Error(too_large()));
+            }
+            Stream::None | Stream::Ignored => {}
+        }
+    }
+
+    fn stream_end(&mut self, error: Option<RuntimeError>) {
+        let stream = std::mem::replace(&mut self.stream, Stream::Ignored);
+        self.answer = match (error, stream) {
+            (_, Stream::Ignored | Stream::None) => return,
+            (Some(error), _) => Some(Answer::Error(error)),
+            (None, Stream::Collected(all)) => Some(Answer::Success(all.freeze())),
+            (None, Stream::Passed) => Some(Answer::Streamed),
+        };
+    }
+
+    /// Waits for a slow reader, as long as the invocation may.
+    async fn pass_on(&mut self, part: Part) {
+        let Mode::Streaming(sender) = &self.invocation.mode else {
+            return;
+        };
+        match timeout_at(self.deadline, sender.send(part)).await {
+            Ok(Ok(())) => {}
+            // The reader went away; the function runs on, as on AWS.
+            Ok(Err(_)) => {}
+            Err(_) => self.failure = Some(Failure::Timeout(self.environment.spec.timeout)),
+        }
+    }
+
+    /// Writes the last lines of the log, gives the environment back, and makes the outcome.
+    fn finish(mut self: Box<Self>) -> Outcome {
+        let log = self.environment.log.clone();
+        log.drain_to_end();
+        if let Some(failure) = &self.failure
+            && let Some(line) = failure.log_line(&self.invocation.request_id, &iso_now())
+        {
+            log.failure(line);
+        }
+        let report = self.report();
+        self.environment.init_duration = None;
+        log.end(&report, self.produced);
+        self.environment
+            .shared
+            .events
+            .report(&self.environment.spec, &report);
+        let mut outcome = self.outcome(report);
+        outcome.log_tail = log.take_tail();
+        self.give_back();
+        outcome
+    }
+
+    fn give_back(self) {
+        let Busy {
+            mut environment,
+            failure,
+            ..
+        } = self;
+        environment.api.end();
+        let shared = environment.shared.clone();
+        let Some(failure) = failure else {
+            shared.give(environment);
+            return;
+        };
+        let owned = shared.clone();
+        shared.tasks.spawn(async move {
+            let reason = if matches!(failure, Failure::Timeout(_)) {
+                "timeout"
+            } else {
+                "failure"
+            };
+            environment.say_goodbye_if_heard(reason).await;
+            if environment.reset().await {
+                owned.give(environment);
+            } else {
+                environment.stop(reason).await;
+            }
+        });
+    }
+
+    fn report(&mut self) -> Report {
+        let limit = self.environment.spec.timeout;
+        let timed_out = matches!(self.failure, Some(Failure::Timeout(_)));
+        let duration = if timed_out {
+            limit
+        } else {
+            self.began.elapsed()
+        };
+        let init_duration = self.environment.init_duration;
+        let (status, error_type) = match (&self.failure, &self.answer) {
+            (Some(failure), _) => (failure.status(), Some(failure.error_type().to_owned())),
+            (None, Some(Answer::Error(error))) => (Status::Error, error.error_type.clone()),
+            (None, _) => (Status::Success, None),
+        };
+        let exact = self.invocation.tail || self.failure.is_some() || init_duration.is_some();
+        Report {
+            request_id: self.invocation.request_id.clone(),
+            duration,
+            billed: whole_ms(duration + init_duration.unwrap_or_default()),
+            init_duration,
+            memory_mb: self.environment.spec.memory_mb,
+            max_memory_mb: self.environment.memory_peak_mb(exact),
+            status,
+            error_type,
+        }
+    }
+
+    fn outcome(&mut self, report: Report) -> Outcome {
+        let failed = |error: RuntimeError| (error.body, Some(FunctionError::Unhandled));
+        let (payload, function_error) = match (self.answer.take(), &self.failure) {
+            (Some(Answer::Success(body)), _) => (body, None),
+            (Some(Answer::Streamed), _) => (Bytes::new(), None),
+            (Some(Answer::Error(error)), _) => failed(error),
+            (None, Some(failure)) => failed(failure.document(&self.invocation.request_id)),
+            (None, None) => (Bytes::new(), None),
+        };
+        Outcome {
+            payload,
+            function_error,
+            log_tail: None,
+            report,
+        }
+    }
+}
+
+/// Rounded up to whole milliseconds, as AWS bills.
+fn whole_ms(duration: Duration) -> Duration {
+    Duration::from_millis(
+        duration
+            .as_nanos()
+            .div_ceil(1_000_000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    )
+}

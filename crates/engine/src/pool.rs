@@ -1,0 +1,211 @@
+//! Environments that wait, and the room that all of them share.
+//!
+//! Last in, first out: a burst's extra environments grow old together and are reclaimed together, and the one used last
+//! has the warmest caches.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::environment::{Handle, Idle};
+
+/// Every environment, and the idle ones by their function's revision.
+#[derive(Default)]
+pub(crate) struct Pool {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    idle: HashMap<String, Vec<Idle>>,
+    alive: HashMap<u64, Arc<Handle>>,
+    /// Idle environments that may still run, with the use after which they became idle.
+    thawed: Vec<(Arc<Handle>, u64, Instant)>,
+}
+
+impl Pool {
+    /// Takes the environment of this revision that was used last.
+    pub(crate) fn take(&self, key: &str) -> Option<Idle> {
+        self.state().idle.get_mut(key)?.pop()
+    }
+
+    /// Puts an environment where the next invocation finds it.
+    pub(crate) fn put(&self, idle: Idle) {
+        let handle = idle.environment.handle.clone();
+        let uses = handle.uses.load(Ordering::Acquire);
+        let mut state = self.state();
+        state.thawed.retain(|(have, ..)| have.id != handle.id);
+        if idle.environment.booted {
+            state.thawed.push((handle.clone(), uses, idle.since));
+        }
+        match state.idle.get_mut(&handle.key) {
+            Some(stack) => stack.push(idle),
+            None => {
+                state.idle.insert(handle.key.clone(), vec![idle]);
+            }
+        }
+    }
+
+    /// Registers a new environment.
+    pub(crate) fn add(&self, handle: &Arc<Handle>) {
+        self.state().alive.insert(handle.id, handle.clone());
+    }
+
+    /// Forgets one that is going down.
+    pub(crate) fn forget(&self, handle: &Handle) {
+        let mut state = self.state();
+        state.alive.remove(&handle.id);
+        state.thawed.retain(|(have, ..)| have.id != handle.id);
+    }
+
+    /// Marks every environment whose key begins so, and gives those that are idle.
+    pub(crate) fn retire(&self, key_prefix: &str) -> Vec<Idle> {
+        let mut state = self.state();
+        for handle in state
+            .alive
+            .values()
+            .filter(|handle| handle.key.starts_with(key_prefix))
+        {
+            handle.retired.store(true, Ordering::Release);
+        }
+        let keys: Vec<String> = state
+            .idle
+            .keys()
+            .filter(|key| key.starts_with(key_prefix))
+            .cloned()
+            .collect();
+        keys.iter()
+            .filter_map(|key| state.idle.remove(key))
+            .flatten()
+            .collect()
+    }
+
+    /// Takes this environment out, if it is idle.
+    pub(crate) fn take_this(&self, handle: &Handle) -> Option<Idle> {
+        let mut state = self.state();
+        let stack = state.idle.get_mut(&handle.key)?;
+        let index = stack
+            .iter()
+            .position(|idle| idle.environment.handle.id == handle.id)?;
+        Some(stack.remove(index))
+    }
+
+    /// Takes the one that has been idle for longest.
+    pub(crate) fn take_oldest(&self) -> Option<Idle> {
+        let mut state = self.state();
+        // The bottom of each stack is its oldest.
+        let key = state
+            .idle
+            .iter()
+            .filter_map(|(key, stack)| Some((key, stack.first()?.since)));
+        let key = key.min_by_key(|(_, since)| *since)?.0.clone();
+        Some(state.idle.get_mut(&key)?.remove(0))
+    }
+
+    /// Takes those idle for longer than `limit`, or no longer good for use.
+    pub(crate) fn take_expired(&self, limit: Duration) -> Vec<Idle> {
+        let mut state = self.state();
+        let mut out = Vec::new();
+        for stack in state.idle.values_mut() {
+            let (expired, kept) = std::mem::take(stack)
+                .into_iter()
+                .partition(|idle| idle.since.elapsed() >= limit || !idle.environment.usable());
+            *stack = kept;
+            let expired: Vec<Idle> = expired;
+            out.extend(expired);
+        }
+        state.idle.retain(|_, stack| !stack.is_empty());
+        out
+    }
+
+    /// Those that have been idle for at least this long and still run.
+    pub(crate) fn take_thawed(&self, age: Duration) -> Vec<(Arc<Handle>, u64)> {
+        let mut out = Vec::new();
+        self.state().thawed.retain(|(handle, uses, since)| {
+            let due = since.elapsed() >= age;
+            if due {
+                out.push((handle.clone(), *uses));
+            }
+            !due
+        });
+        out
+    }
+
+    pub(crate) fn any_thawed(&self) -> bool {
+        !self.state().thawed.is_empty()
+    }
+
+    /// Environments alive, idle or not.
+    pub(crate) fn alive(&self) -> usize {
+        self.state().alive.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is one push or one removal, so a panic elsewhere leaves it whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many environments, and how much memory for them, there may be.
+pub(crate) struct Capacity {
+    environments: Arc<Semaphore>,
+    memory_mb: Arc<Semaphore>,
+    memory_mb_max: u32,
+    /// Invocations that wait for room: then nobody stays idle.
+    pub(crate) waiting: AtomicUsize,
+}
+
+/// The room of one environment; free again when dropped.
+pub(crate) struct Room {
+    _environment: OwnedSemaphorePermit,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Capacity {
+    pub(crate) fn new(environments: usize, memory_mb: u64) -> Capacity {
+        let memory_mb_max = u32::try_from(memory_mb)
+            .unwrap_or(u32::MAX)
+            .min(Semaphore::MAX_PERMITS.try_into().unwrap_or(u32::MAX));
+        Capacity {
+            environments: Arc::new(Semaphore::new(environments)),
+            memory_mb: Arc::new(Semaphore::new(memory_mb_max as usize)),
+            memory_mb_max,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Room for one environment now, if there is.
+    pub(crate) fn try_take(&self, memory_mb: u32) -> Option<Room> {
+        let _environment = self.environments.clone().try_acquire_owned().ok()?;
+        // A function larger than the whole budget runs alone.
+        let memory_mb = memory_mb.min(self.memory_mb_max);
+        let _memory = self
+            .memory_mb
+            .clone()
+            .try_acquire_many_owned(memory_mb)
+            .ok()?;
+        Some(Room {
+            _environment,
+            _memory,
+        })
+    }
+
+    /// Waits for room.
+    pub(crate) async fn take(&self, memory_mb: u32) -> Option<Room> {
+        let memory_mb = memory_mb.min(self.memory_mb_max);
+        let _memory = self
+            .memory_mb
+            .clone()
+            .acquire_many_owned(memory_mb)
+            .await
+            .ok()?;
+        let _environment = self.environments.clone().acquire_owned().await.ok()?;
+        Some(Room {
+            _environment,
+            _memory,
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! How a Python is started: our bootstrap, compiled once per interpreter, with the installation at `/var/lang`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::discovery::{Python, run};
+use super::{Family, Identifier, Lifecycle, Mount, Runtime};
+
+/// The bootstrap, for every version.
+const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
+/// Folders of a distribution's own Python: they are part of every sandbox's root, where `/var/lang` cannot cover them.
+const SYSTEM_PREFIXES: &[&str] = &["/usr", "/usr/local"];
+
+/// Makes the runtime that runs `id` with this interpreter.
+pub(super) fn runtime(
+    known: &'static Identifier,
+    python: &Python,
+    data: &Path,
+) -> io::Result<Runtime> {
+    let folder = data.join("runtimes").join(format!(
+        "python{}.{}.{}",
+        python.major, python.minor, python.micro
+    ));
+    fs::create_dir_all(&folder)?;
+    // The sandbox's user reads it, whatever our umask says.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    let script = folder.join("bootstrap.py");
+    write_if_changed(&script, BOOTSTRAP.as_bytes())?;
+    let compiled = compile(python, &script, &folder);
+    let mut mounts = vec![Mount {
+        source: folder,
+        target: "/var/runtime".to_owned(),
+    }];
+    let executable = match python.prefix.to_str() {
+        Some(prefix) if SYSTEM_PREFIXES.contains(&prefix) => python.executable.clone(),
+        _ => {
+            let inside = python.executable.strip_prefix(&python.prefix);
+            let inside = inside
+                .map_err(|_| io::Error::other("the interpreter is outside of its own prefix"))?;
+            mounts.push(Mount {
+                source: python.prefix.clone(),
+                target: "/var/lang".to_owned(),
+            });
+            Path::new("/var/lang").join(inside)
+        }
+    };
+    let name = if compiled {
+        "/var/runtime/bootstrap.pyc"
+    } else {
+        "/var/runtime/bootstrap.py"
+    };
+    Ok(Runtime {
+        id: known.id,
+        family: known.family,
+        argv: vec![
+            text(&executable)?,
+            "-S".to_owned(),
+            "-u".to_owned(),
+            name.to_owned(),
+        ],
+        mounts,
+        env: variables(python),
+        version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
+        digest: digest(python)?,
+        deprecated: known.lifecycle != Lifecycle::Current,
+    })
+}
+
+fn variables(python: &Python) -> Vec<(String, String)> {
+    let mut out = vec![("PYTHONPATH".to_owned(), "/var/runtime".to_owned())];
+    // AWS sets it from 3.12 on. 3.6 and 2.7 need it where the host lacks en_US.UTF-8; those between come to it by
+    // themselves (PEP 538).
+    let version = (python.major, python.minor);
+    if version >= (3, 12) || version <= (3, 6) {
+        out.push(("LC_CTYPE".to_owned(), "C.UTF-8".to_owned()));
+    }
+    out
+}
+
+/// Compiles the bootstrap beside itself, which saves some milliseconds of every cold start; started by the path of the
+/// compiled file, it still says `/var/runtime/bootstrap.py` in stack traces.
+fn compile(python: &Python, script: &Path, folder: &Path) -> bool {
+    let target = folder.join("bootstrap.pyc");
+    let fresh = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    if let (Some(source), Some(compiled)) = (fresh(script), fresh(&target))
+        && compiled >= source
+    {
+        return true;
+    }
+    let code = "import py_compile, sys\n\
+        py_compile.compile(sys.argv[1], cfile=sys.argv[2], dfile='/var/runtime/bootstrap.py', doraise=True)";
+    let mut command = Command::new(&python.executable);
+    command
+        .args(["-S", "-E", "-c", code])
+        .arg(script)
+        .arg(&target)
+        .env_clear();
+    run(command).is_some() && target.exists()
+}
+
+fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|have| have == bytes) {
+        Ok(())
+    } else {
+        fs::write(path, bytes)
+    }
+}
+
+fn digest(python: &Python) -> io::Result<String> {
+    let version = format!("{}.{}.{}", python.major, python.minor, python.micro);
+    Ok(hex_digest(&[
+        BOOTSTRAP.as_bytes(),
+        &fs::read(&python.executable)?,
+        version.as_bytes(),
+    ]))
+}
+
+/// SHA-256 of some texts in a row.
+pub(super) fn hex_digest(parts: &[&[u8]]) -> String {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    context
+        .finish()
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| io::Error::other("the interpreter's path is not UTF-8"))
+}
+
+/// The identifier of a Python's version.
+pub(super) fn family(python: &Python) -> Family {
+    Family::Python(python.major, python.minor)
+}

@@ -1,0 +1,148 @@
+//! What all environments share, and the janitor that looks after the idle ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Config;
+use crate::admission::Admission;
+use crate::environment::{Environment, Handle, Idle};
+use crate::events::Events;
+use crate::pool::{Capacity, Pool, Room};
+use crate::spec::{Refusal, ThrottleReason};
+
+/// An environment is frozen when it was idle for this long, so that bursts never pay for it.
+const FREEZE_AFTER: Duration = Duration::from_millis(1);
+/// How often the janitor looks while something may have to be frozen.
+const FREEZE_TICK: Duration = Duration::from_millis(4);
+/// How often it looks for environments that were idle for too long.
+const EXPIRY_TICK: Duration = Duration::from_secs(1);
+/// How long an invocation waits for room on a full machine.
+const ROOM_LIMIT: Duration = Duration::from_secs(10);
+
+/// The engine's insides.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) host: sandbox::Host,
+    pub(crate) events: Arc<dyn Events>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) pool: Pool,
+    capacity: Capacity,
+    /// Every task of the engine.
+    pub(crate) tasks: TaskTracker,
+    /// One token per invocation.
+    pub(crate) invocations: TaskTracker,
+    pub(crate) draining: AtomicBool,
+    pub(crate) stop: CancellationToken,
+    ids: AtomicU64,
+    idle: Notify,
+    janitor_sleeps: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, host: sandbox::Host, events: Arc<dyn Events>) -> Shared {
+        Shared {
+            capacity: Capacity::new(config.environments_max, config.memory_mb_max),
+            config,
+            host,
+            events,
+            admission: Arc::default(),
+            pool: Pool::default(),
+            tasks: TaskTracker::new(),
+            invocations: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            ids: AtomicU64::new(1),
+            idle: Notify::new(),
+            janitor_sleeps: AtomicBool::new(false),
+        }
+    }
+
+    /// A number that has not been given before.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Room for another environment; the longest idle ones make way.
+    pub(crate) async fn make_room(self: &Arc<Self>, memory_mb: u32) -> Result<Room, Refusal> {
+        let full = Refusal::Throttled(ThrottleReason::ConcurrentInvocationLimitExceeded);
+        loop {
+            if let Some(room) = self.capacity.try_take(memory_mb) {
+                return Ok(room);
+            }
+            match self.pool.take_oldest() {
+                Some(idle) => idle.environment.stop("spindown").await,
+                None => break,
+            }
+        }
+        self.capacity.waiting.fetch_add(1, Ordering::AcqRel);
+        let room = tokio::time::timeout(ROOM_LIMIT, self.capacity.take(memory_mb)).await;
+        self.capacity.waiting.fetch_sub(1, Ordering::AcqRel);
+        room.ok().flatten().ok_or(full)
+    }
+
+    /// Takes an environment back after an invocation.
+    pub(crate) fn give(self: &Arc<Self>, environment: Environment) {
+        let wanted = self.capacity.waiting.load(Ordering::Acquire) > 0
+            || self.draining.load(Ordering::Acquire);
+        if wanted || !environment.usable() {
+            self.tasks.spawn(environment.stop("spindown"));
+            return;
+        }
+        let handle = environment.handle.clone();
+        self.pool.put(Idle {
+            environment,
+            since: Instant::now(),
+        });
+        // It may have died or been retired between the check and the put; whoever did that looked in vain.
+        if !handle.usable() {
+            self.bury(&handle);
+        }
+        if self.janitor_sleeps.swap(false, Ordering::AcqRel) {
+            self.idle.notify_one();
+        }
+    }
+
+    /// Stops an environment if nobody uses it.
+    pub(crate) fn bury(self: &Arc<Self>, handle: &Handle) {
+        if let Some(idle) = self.pool.take_this(handle) {
+            self.tasks.spawn(idle.environment.stop("failure"));
+        }
+    }
+
+    /// Stops some.
+    pub(crate) fn stop_all(self: &Arc<Self>, idle: Vec<Idle>) {
+        for idle in idle {
+            self.tasks.spawn(idle.environment.stop("spindown"));
+        }
+    }
+
+    /// Freezes what is idle, stops what was idle for too long. One code path for the signal and for the clock.
+    pub(crate) async fn look_after_idle(self: Arc<Self>) {
+        let mut expiry = Instant::now() + EXPIRY_TICK;
+        loop {
+            for (handle, uses) in self.pool.take_thawed(FREEZE_AFTER) {
+                handle.freeze(uses);
+            }
+            if Instant::now() >= expiry {
+                self.stop_all(self.pool.take_expired(self.config.idle_timeout));
+                expiry = Instant::now() + EXPIRY_TICK;
+            }
+            let tick = if self.pool.any_thawed() {
+                FREEZE_TICK
+            } else {
+                self.janitor_sleeps.store(true, Ordering::Release);
+                EXPIRY_TICK
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(tick) => {}
+                () = self.idle.notified() => {}
+            }
+        }
+    }
+}

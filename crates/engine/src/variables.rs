@@ -1,0 +1,158 @@
+//! The environment variables of a function and of its extensions
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>).
+
+use crate::runtimes::Family;
+use crate::spec::{Credentials, FunctionSpec, LogFormat};
+
+/// Names that a function's configuration may not set.
+pub const RESERVED_VARIABLES: &[&str] = &[
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_MAX_CONCURRENCY",
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+    "_LAMBDA_TELEMETRY_LOG_FD",
+];
+
+/// Where every environment finds its Runtime API.
+pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
+
+/// Variables that an external extension does not get, besides every name that starts with `_`.
+const NOT_FOR_EXTENSIONS: &[&str] = &[
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+];
+
+const LD_LIBRARY_PATH: &str = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
+const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+
+/// The variables of the runtime's process: AWS's own, then the runtime's, the platform's, and the user's.
+pub(crate) fn runtime_variables(
+    spec: &FunctionSpec,
+    credentials: &Credentials,
+    log_stream: &str,
+    trace_id: Option<&str>,
+) -> Vec<(String, String)> {
+    let mut set = Set::default();
+    set.common(spec, credentials, log_stream);
+    set.put("_HANDLER", &spec.handler);
+    if let Some(trace_id) = trace_id {
+        set.put("_X_AMZN_TRACE_ID", trace_id);
+    }
+    set.put(
+        "_LAMBDA_TELEMETRY_LOG_FD",
+        &crate::log::TELEMETRY_FD.to_string(),
+    );
+    set.put("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1");
+    set.put("_AWS_XRAY_DAEMON_PORT", "2000");
+    set.rest(spec);
+    set.0
+}
+
+/// The variables of an external extension.
+pub(crate) fn extension_variables(
+    spec: &FunctionSpec,
+    credentials: &Credentials,
+    log_stream: &str,
+) -> Vec<(String, String)> {
+    let mut set = Set::default();
+    set.common(spec, credentials, log_stream);
+    set.rest(spec);
+    set.0
+        .retain(|(name, _)| !name.starts_with('_') && !NOT_FOR_EXTENSIONS.contains(&name.as_str()));
+    set.0
+}
+
+#[derive(Default)]
+struct Set(Vec<(String, String)>);
+
+impl Set {
+    fn put(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(have, _)| have == name) {
+            Some(entry) => value.clone_into(&mut entry.1),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
+    fn common(&mut self, spec: &FunctionSpec, credentials: &Credentials, log_stream: &str) {
+        let provided = spec.runtime.family == Family::Provided;
+        self.put("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
+        self.put("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
+        self.put("AWS_SESSION_TOKEN", &credentials.session_token);
+        self.put("AWS_REGION", &spec.region);
+        self.put("AWS_DEFAULT_REGION", &spec.region);
+        if !provided {
+            self.put(
+                "AWS_EXECUTION_ENV",
+                &format!("AWS_Lambda_{}", spec.runtime.id),
+            );
+        }
+        self.put("AWS_LAMBDA_FUNCTION_NAME", &spec.name);
+        self.put("AWS_LAMBDA_FUNCTION_VERSION", &spec.version);
+        self.put(
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+            &spec.memory_mb.to_string(),
+        );
+        self.put("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
+        self.put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
+        if spec.log.format == LogFormat::Json {
+            self.put("AWS_LAMBDA_LOG_FORMAT", "JSON");
+            self.put("AWS_LAMBDA_LOG_LEVEL", spec.log.application_level.as_str());
+        }
+        self.put("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
+        self.put("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
+        self.put("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000");
+        self.put("LAMBDA_RUNTIME_DIR", "/var/runtime");
+        self.put("LAMBDA_TASK_ROOT", "/var/task");
+        self.put("LANG", "en_US.UTF-8");
+        self.put("TZ", ":UTC");
+        let lang = |path: &str| {
+            if provided {
+                path.replace("/var/lang/lib:", "")
+            } else {
+                path.to_owned()
+            }
+        };
+        self.put("LD_LIBRARY_PATH", &lang(LD_LIBRARY_PATH));
+        self.put(
+            "PATH",
+            &if provided {
+                PATH.to_owned()
+            } else {
+                format!("/var/lang/bin:{PATH}")
+            },
+        );
+    }
+
+    fn rest(&mut self, spec: &FunctionSpec) {
+        for (name, value) in &spec.runtime.env {
+            self.put(name, value);
+        }
+        for (name, value) in spec.platform_env.iter().chain(&spec.env) {
+            if !RESERVED_VARIABLES.contains(&name.as_str()) {
+                self.put(name, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Real handlers in the real sandbox: what a user's function sees, and what its caller gets.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bed;
+mod inputs;

@@ -1,0 +1,684 @@
+# Mayfly's Lambda runtime for Python 2.7 and 3.6 to 3.15, in one file.
+#
+# It speaks the Lambda Runtime API (2018-06-01) over one raw socket and imports as little as it can: no HTTP library,
+# no `logging` unless the function asks for it, no `traceback` until something fails. The answer to an event and the
+# request for the next one leave in one write, which saves the server a wake-up.
+#
+# What functions can see follows AWS's runtime: the context object, the error documents, the log formats, the order of
+# sys.path. It is started with `-S -u`: no host site-packages, nothing buffered.
+import sys
+
+import _socket
+import json
+import os
+import time
+
+try:
+    from importlib import import_module
+except ImportError:  # Some minimal builds of 2.7 leave the package out.
+    def import_module(name):
+        __import__(name)
+        return sys.modules[name]
+
+VERSION = sys.version_info[:2]
+PY2 = VERSION[0] == 2
+THIS_FILE = "/bootstrap.py"
+PREFIX = "/2018-06-01/runtime/"
+SEND_AT_ONCE = 65536
+
+if PY2:
+    text_type = unicode  # noqa: F821
+else:
+    text_type = str
+
+
+class Fault(Exception):
+    """A failure with a name of its own, found by this file and not raised by the function."""
+
+    def __init__(self, kind, message, trace=None):
+        Exception.__init__(self, message)
+        self.kind = kind
+        self.message = message
+        self.trace = trace or []
+
+
+# --- the function's surroundings -------------------------------------------------------------------------------------
+
+
+class State(object):
+    """What the log formatter and the context need to know about the moment."""
+
+    request_id = None
+    tenant_id = None
+
+
+def set_path():
+    """Puts sys.path in AWS's order, leaving only the standard library of the interpreter's own."""
+    given = [part for part in os.environ.get("PYTHONPATH", "").split(":") if part]
+    script = os.path.dirname(os.path.abspath(sys.argv[0]))
+    standard = [part for part in sys.path if part not in given and part != script and part != ""]
+    ours = [
+        os.environ.get("LAMBDA_TASK_ROOT", "/var/task"),
+        "/opt/python/lib/python%d.%d/site-packages" % VERSION,
+        "/opt/python",
+    ]
+    path = []
+    for part in ours + given + standard:
+        if part not in path:
+            path.append(part)
+    sys.path[:] = path
+    sys.argv[:] = [os.environ.get("LAMBDA_RUNTIME_DIR", "/var/runtime") + THIS_FILE]
+
+
+def set_builtins():
+    """`-S` skips `site`, which also defines exit() and quit(); handlers in the wild call them."""
+    try:
+        import builtins
+        from _sitebuiltins import Quitter
+
+        builtins.exit = Quitter("exit", "Ctrl-D (i.e. EOF)")
+        builtins.quit = Quitter("quit", "Ctrl-D (i.e. EOF)")
+    except ImportError:
+        import __builtin__
+
+        __builtin__.exit = __builtin__.quit = sys.exit
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+# Frame types of the telemetry descriptor: JSON or text, with the level in the third to fifth bit.
+LEVEL_BITS = {10: 8, 20: 12, 30: 16, 40: 20, 50: 24}
+
+
+class Log(object):
+    """Writes log events: framed to the telemetry descriptor when there is one, else as lines to stdout."""
+
+    def __init__(self):
+        fd = os.environ.pop("_LAMBDA_TELEMETRY_LOG_FD", None)
+        self.fd = int(fd) if fd else None
+        self.json = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        level = os.environ.get("AWS_LAMBDA_LOG_LEVEL", "").upper()
+        self.level = "DEBUG" if level == "TRACE" else level
+
+    def write(self, message, level=0, as_json=False):
+        """One event. `level` is a number of the logging module, 0 for none."""
+        if self.fd is None:
+            sys.stdout.write(message)
+            return
+        data = message.encode("utf-8", "replace") if isinstance(message, text_type) else message
+        kind = 0xA55A0000 | (2 if as_json else 3) | LEVEL_BITS.get(level, 0)
+        micros = int(time.time() * 1000000)
+        head = bytearray(16)
+        for index, shift in enumerate((24, 16, 8, 0)):
+            head[index] = (kind >> shift) & 255
+            head[4 + index] = (len(data) >> shift) & 255
+        for index in range(8):
+            head[8 + index] = (micros >> (56 - 8 * index)) & 255
+        frame = bytes(head) + data
+        while frame:
+            frame = frame[os.write(self.fd, frame):]
+
+    def error(self, document):
+        """An error document, as one event."""
+        if self.json:
+            record = [("timestamp", utc_now()), ("level", "ERROR")] + document
+            self.write(encode_document(record) + ("" if self.fd is not None else "\n"), 40, True)
+            return
+        fields = dict(document)
+        first = "[ERROR]"
+        if fields["errorType"]:
+            first += " " + fields["errorType"]
+        if fields["errorMessage"]:
+            first += (": " if fields["errorType"] else " ") + fields["errorMessage"]
+        lines = [first, "Traceback (most recent call last):"]
+        for element in fields["stackTrace"]:
+            if isinstance(element, (list, tuple)):
+                element = '  File "%s", line %s, in %s\n    %s' % tuple(element)
+            lines.extend(indent_hard(line) for line in element.splitlines())
+        if self.fd is None:
+            self.write("\r".join(lines) + "\n")
+        else:
+            self.write("\n".join(lines), 40)
+
+
+def indent_hard(line):
+    """Leading spaces as U+00A0, so that log viewers keep the indentation."""
+    bare = line.lstrip(" ")
+    pad = text_type(b"\xc2\xa0".decode("utf-8")) * (len(line) - len(bare))
+    if PY2 and isinstance(bare, bytes):
+        bare = bare.decode("utf-8", "replace")
+    return pad + bare
+
+
+def utc_now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+class LoggingWatch(object):
+    """Waits on sys.meta_path for the function's first `import logging`, to install AWS's root handler then."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "logging":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            spec = find(name, path, target) if find else None
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = LoggingLoader(spec.loader, self.log)
+                return spec
+        return None
+
+    # The protocol of Python 2.
+    def find_module(self, name, path=None):
+        return self if name == "logging" and path is None else None
+
+    def load_module(self, name):
+        sys.meta_path.remove(self)
+        module = import_module(name)
+        install_logging(module, self.log)
+        return module
+
+
+class LoggingLoader(object):
+    """Loads `logging` with its real loader, then installs the handler and steps aside."""
+
+    def __init__(self, loader, log):
+        self.loader = loader
+        self.log = log
+
+    def __getattr__(self, name):
+        return getattr(self.loader, name)
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        self.loader.exec_module(module)
+        module.__spec__.loader = module.__loader__ = self.loader
+        install_logging(module, self.log)
+
+
+def install_logging(logging, log):
+    """The root handler: `[LEVEL]<tab>time<tab>request id<tab>message`, or JSON."""
+    if not hasattr(logging, "Handler"):
+        return  # A module of the function's own that is called logging.
+    logging.Formatter.converter = time.gmtime
+
+    class LambdaHandler(logging.Handler):
+        def emit(self, record):
+            level = min(50, max(0, record.levelno)) // 10 * 10
+            log.write(self.format(record), level, log.json)
+
+    class RequestFilter(logging.Filter):
+        def filter(self, record):
+            record.aws_request_id = State.request_id or ""
+            record.tenant_id = State.tenant_id
+            return True
+
+    handler = LambdaHandler()
+    if log.json:
+        handler.setFormatter(json_formatter(logging))
+    else:
+        handler.setFormatter(
+            logging.Formatter(
+                "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"
+            )
+        )
+    handler.addFilter(RequestFilter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    level = getattr(logging, log.level, None) if log.level else None
+    if isinstance(level, int):
+        root.setLevel(level)
+
+
+# What a LogRecord always carries; everything else came in as `extra`.
+RECORD_FIELDS = frozenset(
+    "name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno funcName created "
+    "msecs relativeCreated thread threadName processName process taskName aws_request_id tenant_id".split()
+)
+
+
+def json_formatter(logging):
+    class JsonFormatter(logging.Formatter):
+        def format(self, record):
+            lone = isinstance(record.msg, dict) and not record.args
+            out = [
+                ("timestamp", self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")),
+                ("level", record.levelname),
+                ("message", record.msg if lone else record.getMessage()),
+                ("logger", record.name),
+            ]
+            if record.exc_info:
+                import traceback
+
+                kind, value, trace = record.exc_info
+                out.append(("stackTrace", traceback.format_tb(trace)))
+                out.append(("errorType", kind.__name__ if kind else None))
+                out.append(("errorMessage", message_of(value)))
+                out.append(("location", "%s:%s:%s" % (record.pathname, record.funcName, record.lineno)))
+            out.append(("requestId", getattr(record, "aws_request_id", None)))
+            out.append(("tenantId", getattr(record, "tenant_id", None)))
+            taken = set(name for name, _ in out)
+            for name, value in record.__dict__.items():
+                if name not in RECORD_FIELDS and name not in taken:
+                    out.append((name, value))
+            out = [(name, value) for name, value in out if value is not None]
+            return encode_document(out, default=str) + "\n"
+
+    return JsonFormatter()
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+# AWS answers in UTF-8 from 3.12 on and in escapes before.
+ESCAPE = VERSION < (3, 12)
+
+
+class Decimals(object):
+    """Writes decimal.Decimal with its own digits, which the standard encoder cannot: they leave as marked texts and the
+    marks are taken off afterwards."""
+
+    def __init__(self):
+        self.mark = None
+        self.texts = []
+
+    def default(self, value):
+        kind = type(value)
+        if kind.__name__ != "Decimal" or kind.__module__ not in ("decimal", "_decimal", "_pydecimal"):
+            raise TypeError(not_serializable(value))
+        if value.is_nan():
+            return float("nan")
+        if self.mark is None:
+            self.mark = "decimal-%s-" % ("%x" % int.from_bytes(os.urandom(12), "big") if not PY2 else os.urandom(12).encode("hex"))
+        self.texts.append(str(value))
+        return "%s%d" % (self.mark, len(self.texts) - 1)
+
+    def settle(self, encoded):
+        if self.mark is not None:
+            for index, value in enumerate(self.texts):
+                encoded = encoded.replace('"%s%d"' % (self.mark, index), value)
+        return encoded
+
+
+def not_serializable(value):
+    if VERSION < (3, 7):
+        return "%r is not JSON serializable" % (value,) if PY2 else (
+            "Object of type '%s' is not JSON serializable" % type(value).__name__
+        )
+    return "Object of type %s is not JSON serializable" % type(value).__name__
+
+
+def encode_answer(value):
+    """What the handler returned, as bytes and a content type."""
+    if not PY2 and isinstance(value, bytes):
+        return value, b"application/unknown"
+    try:
+        decimals = Decimals()
+        encoded = decimals.settle(json.dumps(value, ensure_ascii=ESCAPE, default=decimals.default))
+        return (encoded if isinstance(encoded, bytes) else encoded.encode("utf-8")), b"application/json"
+    except Exception as error:
+        raise Fault("Runtime.MarshalError", "Unable to marshal response: " + message_of(error))
+
+
+def encode_document(pairs, default=None):
+    """An object with its members in this order, on any version."""
+    parts = []
+    for name, value in pairs:
+        parts.append("%s: %s" % (json.dumps(name), json.dumps(value, ensure_ascii=ESCAPE, default=default)))
+    return "{" + ", ".join(parts) + "}"
+
+
+def decode_event(body, content_type):
+    if content_type != b"application/json":
+        return body
+    try:
+        return json.loads(body.decode("utf-8"))
+    except Exception as error:
+        raise Fault("Runtime.UnmarshalError", "Unable to unmarshal input: " + message_of(error))
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def message_of(error):
+    """str() of an exception, which on Python 2 may hold text or bytes and anywhere may fail itself."""
+    try:
+        return str(error)
+    except UnicodeError:
+        return text_type(error)
+    except Exception:
+        return "<unprintable %s object>" % type(error).__name__
+
+
+def frames_of(trace):
+    """(file, line, function, source line) for each frame from the function's first on."""
+    import traceback
+
+    frames = [tuple(frame)[:4] for frame in traceback.extract_tb(trace)]
+    for index, frame in enumerate(frames):
+        if not frame[0].endswith(THIS_FILE):
+            return frames[index:]
+    return frames
+
+
+def describe_failure(request_id):
+    """The error document and the X-Ray cause of the exception being handled, both as ordered pairs."""
+    kind, error, trace = sys.exc_info()
+    if isinstance(error, Fault):
+        frames, name, message, stack = [], error.kind, error.message, error.trace
+    else:
+        frames, name, message = frames_of(trace), kind.__name__, message_of(error)
+        # Lists in the oldest runtimes, texts since 3.7.
+        stack = [list(frame) for frame in frames] if VERSION < (3, 7) else [frame_text(frame) for frame in frames]
+    if PY2 and isinstance(message, bytes):
+        message = message.decode("utf-8", "replace")
+    document = [("errorMessage", message), ("errorType", name)]
+    if VERSION >= (3, 9):
+        document.append(("requestId", request_id or ""))
+    document.append(("stackTrace", stack))
+    return document, xray_cause("LambdaValidationError" if isinstance(error, Fault) else name, message, frames)
+
+
+def frame_text(frame):
+    text = '  File "%s", line %s, in %s\n' % frame[:3]
+    if frame[3]:
+        text += "    %s\n" % frame[3].strip()
+    return text
+
+
+def xray_cause(kind, message, frames):
+    try:
+        directory = os.getcwd()
+    except OSError:
+        directory = ""
+    return [
+        ("working_directory", directory),
+        (
+            "exceptions",
+            [
+                {
+                    "message": message,
+                    "type": kind,
+                    "stack": [{"label": frame[2], "path": frame[0], "line": frame[1]} for frame in frames],
+                }
+            ],
+        ),
+        ("paths", sorted(set(frame[0] for frame in frames))),
+    ]
+
+
+# --- the Runtime API -------------------------------------------------------------------------------------------------
+
+
+class Api(object):
+    """One kept-alive connection."""
+
+    def __init__(self, address):
+        host, _, port = address.rpartition(":")
+        self.socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        self.socket.connect((host, int(port)))
+        self.rest = b""
+        self.host = ("Host: " + address + "\r\n").encode("ascii")
+        self.next_request = ("GET " + PREFIX + "invocation/next HTTP/1.1\r\n").encode("ascii") + self.host + b"\r\n"
+
+    def ask(self):
+        self.socket.sendall(self.next_request)
+
+    def post(self, path, body, headers, then_ask):
+        """Posts a body; with `then_ask` the request for the next event goes along. The reply is read later."""
+        head = ("POST " + PREFIX + path + " HTTP/1.1\r\n").encode("ascii") + self.host
+        for name, value in headers:
+            head += name + b": " + value + b"\r\n"
+        head += ("Content-Length: %d\r\n\r\n" % len(body)).encode("ascii")
+        after = self.next_request if then_ask else b""
+        if len(body) <= SEND_AT_ONCE:
+            self.socket.sendall(head + body + after)
+            return
+        self.socket.sendall(head)
+        self.socket.sendall(body)
+        if after:
+            self.socket.sendall(after)
+
+    def read(self):
+        """One reply: status, headers with lower-case names, body."""
+        data = self.rest
+        end = data.find(b"\r\n\r\n")
+        while end < 0:
+            data += self.receive()
+            end = data.find(b"\r\n\r\n")
+        lines = data[:end].split(b"\r\n")
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            headers[name.lower()] = value.strip()
+        data = data[end + 4:]
+        length = int(headers.get(b"content-length", 0))
+        if len(data) < length:
+            parts, have = [data], len(data)
+            while have < length:
+                part = self.receive()
+                parts.append(part)
+                have += len(part)
+            data = b"".join(parts)
+        self.rest = data[length:]
+        return int(lines[0].split(b" ", 2)[1]), headers, data[:length]
+
+    def receive(self):
+        part = self.socket.recv(SEND_AT_ONCE)
+        if not part:
+            os._exit(0)  # The platform closed the environment.
+        return part
+
+
+class Event(object):
+    """One answer of `next`."""
+
+    def __init__(self, headers, body):
+        def text(name):
+            value = headers.get(name)
+            return value if value is None or PY2 else value.decode("utf-8", "replace")
+
+        self.body = body
+        self.content_type = headers.get(b"content-type", b"application/json")
+        self.request_id = text(b"lambda-runtime-aws-request-id")
+        self.invocation_id = headers.get(b"lambda-runtime-invocation-id")
+        self.trace_id = text(b"lambda-runtime-trace-id")
+        self.function_arn = text(b"lambda-runtime-invoked-function-arn")
+        self.deadline_ms = int(headers.get(b"lambda-runtime-deadline-ms", 0))
+        self.client_context = text(b"lambda-runtime-client-context")
+        self.cognito_identity = text(b"lambda-runtime-cognito-identity")
+        self.tenant_id = text(b"lambda-runtime-aws-tenant-id")
+
+
+# --- the context object ----------------------------------------------------------------------------------------------
+
+
+class Fields(object):
+    """An object with a few named values; what was not given is None."""
+
+    __slots__ = ()
+
+    def __init__(self, values=None):
+        for name in self.__slots__:
+            setattr(self, name, (values or {}).get(name))
+
+    def __repr__(self):
+        shown = ",".join("%s=%s" % (name, getattr(self, name)) for name in self.__slots__)
+        return "%s([%s])" % (type(self).__name__, shown)
+
+
+class CognitoIdentity(Fields):
+    __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
+
+
+class Client(Fields):
+    __slots__ = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+
+
+class ClientContext(Fields):
+    __slots__ = ("custom", "env", "client")
+
+
+class LambdaContext(object):
+    def __init__(self, event, log):
+        env = os.environ
+        self.aws_request_id = event.request_id
+        self.log_group_name = env.get("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = env.get("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.function_name = env.get("AWS_LAMBDA_FUNCTION_NAME")
+        self.memory_limit_in_mb = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
+        self.invoked_function_arn = event.function_arn
+        self.tenant_id = event.tenant_id
+        self.client_context = None
+        if event.client_context:
+            given = parse_header(event.client_context, "Client Context")
+            if isinstance(given, dict):
+                self.client_context = ClientContext(given)
+                if isinstance(given.get("client"), dict):
+                    self.client_context.client = Client(given["client"])
+        self.identity = CognitoIdentity()
+        if event.cognito_identity:
+            given = parse_header(event.cognito_identity, "Cognito Identity")
+            if isinstance(given, dict):
+                self.identity.cognito_identity_id = given.get("cognitoIdentityId")
+                self.identity.cognito_identity_pool_id = given.get("cognitoIdentityPoolId")
+        self._epoch_deadline_time_in_ms = event.deadline_ms
+        self._log = log
+
+    def get_remaining_time_in_millis(self):
+        return max(0, self._epoch_deadline_time_in_ms - int(time.time() * 1000))
+
+    def log(self, msg):
+        self._log.write(msg if isinstance(msg, text_type) else str(msg))
+
+    def __repr__(self):
+        names = (
+            "aws_request_id log_group_name log_stream_name function_name memory_limit_in_mb function_version "
+            "invoked_function_arn client_context identity tenant_id"
+        ).split()
+        return "LambdaContext([%s])" % ",".join("%s=%s" % (name, getattr(self, name)) for name in names)
+
+
+def parse_header(value, name):
+    try:
+        return json.loads(value)
+    except Exception as error:
+        raise Fault("Runtime.LambdaContextUnmarshalError", "Unable to parse %s JSON: %s" % (name, message_of(error)))
+
+
+# --- life ------------------------------------------------------------------------------------------------------------
+
+
+def load_handler(name):
+    """`dir/module.function` to the function."""
+    try:
+        module_name, function_name = name.rsplit(".", 1)
+    except ValueError as error:
+        raise Fault("Runtime.MalformedHandlerName", "Bad handler '%s': %s" % (name, message_of(error)))
+    if module_name.split(".")[0] in sys.builtin_module_names:
+        raise Fault(
+            "Runtime.BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module_name
+        )
+    try:
+        module = import_module(module_name.replace("/", "."))
+    except ImportError as error:
+        raise Fault(
+            "Runtime.ImportModuleError", "Unable to import module '%s': %s" % (module_name, message_of(error))
+        )
+    except SyntaxError as error:
+        where = '  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)
+        raise Fault(
+            "Runtime.UserCodeSyntaxError", "Syntax error in module '%s': %s" % (module_name, message_of(error)), [where]
+        )
+    try:
+        return getattr(module, function_name)
+    except AttributeError:
+        raise Fault(
+            "Runtime.HandlerNotFound", "Handler '%s' missing on module '%s'" % (function_name, module_name)
+        )
+
+
+def fail_init(api, log):
+    """Reports the exception being handled as an init error and ends the process."""
+    document, cause = describe_failure(None)
+    log.error(document)
+    api.post("init/error", utf8(encode_document(document)), error_headers(document, cause), False)
+    api.read()
+    sys.exit(1)
+
+
+def error_headers(document, cause):
+    kind = dict(document)["errorType"]
+    headers = [
+        (b"Content-Type", b"application/json"),
+        (b"Lambda-Runtime-Function-Error-Type", kind.encode("ascii", "replace")),
+    ]
+    # json.dumps without ensure_ascii=False gives ASCII without line breaks: safe in a header.
+    encoded = json.dumps(dict(cause)).encode("ascii", "replace")
+    if len(encoded) < 1024 * 1024:
+        headers.append((b"Lambda-Runtime-Function-XRay-Error-Cause", encoded))
+    return headers
+
+
+def utf8(value):
+    return value if isinstance(value, bytes) else value.encode("utf-8", "replace")
+
+
+def set_trace_id(trace_id):
+    if trace_id is not None:
+        if os.environ.get("_X_AMZN_TRACE_ID") != trace_id:
+            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+    elif "_X_AMZN_TRACE_ID" in os.environ:
+        del os.environ["_X_AMZN_TRACE_ID"]
+
+
+def run_one(api, log, handler, event):
+    """Runs the handler on one event and posts what came of it, asking for the next event in the same write."""
+    State.request_id = event.request_id
+    State.tenant_id = event.tenant_id
+    set_trace_id(event.trace_id)
+    path = "invocation/" + event.request_id
+    headers = [(b"Lambda-Runtime-Invocation-Id", event.invocation_id)] if event.invocation_id else []
+    try:
+        context = LambdaContext(event, log)
+        body, content_type = encode_answer(handler(decode_event(event.body, event.content_type), context))
+    except Exception:
+        document, cause = describe_failure(event.request_id)
+        log.error(document)
+        body = utf8(encode_document(document))
+        api.post(path + "/error", body, error_headers(document, cause) + headers, True)
+    else:
+        api.post(path + "/response", body, [(b"Content-Type", content_type)] + headers, True)
+
+
+def main():
+    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    set_path()
+    set_builtins()
+    log = Log()
+    sys.meta_path.insert(0, LoggingWatch(log))
+    try:
+        handler = load_handler(os.environ["_HANDLER"])
+    except Exception:
+        fail_init(api, log)
+    api.ask()
+    while True:
+        status, headers, body = api.read()
+        if b"lambda-runtime-aws-request-id" in headers:
+            run_one(api, log, handler, Event(headers, body))
+        elif status == 202 or status == 413 or status == 400 or status == 403:
+            continue  # The reply to what was posted; the event that was asked for along with it follows.
+        else:
+            sys.exit("the Runtime API answered %d to a request for the next event" % status)
+
+
+if __name__ == "__main__":
+    main()
