@@ -113,7 +113,10 @@ struct Door {
     body_bytes: Arc<Semaphore>,
     /// Cancelled when the door closes: no new connections, no further requests on old ones.
     closing: CancellationToken,
+    /// Listeners and connections from outside, and all requests: what a drain waits for.
     tasks: TaskTracker,
+    /// Listeners and connections from inside sandboxes. They end with their environments, not with a drain.
+    inside: TaskTracker,
 }
 
 impl Gateway {
@@ -129,6 +132,7 @@ impl Gateway {
             body_bytes: Arc::new(Semaphore::new(body::permits(limits.body_bytes))),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            inside: TaskTracker::new(),
             settings,
         }))
     }
@@ -154,7 +158,7 @@ impl Gateway {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let gateway = self.clone();
         self.0
-            .tasks
+            .inside
             .spawn(async move { gateway.accept_inside(listener, stop).await });
         Ok(())
     }
@@ -170,7 +174,7 @@ impl Gateway {
     }
 
     /// Closes the door: listeners and idle connections at once, requests under way when they are done, or
-    /// after `limit`. Says whether all of them finished.
+    /// after `limit`. Says whether all of them finished. Functions still reach AWS's APIs from inside.
     pub async fn drain(&self, limit: Duration) -> bool {
         self.0.closing.cancel();
         self.0.tasks.close();

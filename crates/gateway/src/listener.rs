@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::{Gateway, Origin};
@@ -76,7 +77,7 @@ impl Gateway {
     pub(crate) async fn accept_outside(self, listener: TcpListener, tls: Option<Tls>) {
         let closing = self.0.closing.clone();
         let room = self.0.connections.clone();
-        let accept = self.accept(listener, &room, |gateway, stream, peer| {
+        let accept = self.accept(listener, (&room, &self.0.tasks), |gateway, stream, peer| {
             let tls = tls.clone();
             async move {
                 let Some(tls) = tls else {
@@ -101,7 +102,7 @@ impl Gateway {
         let room = Arc::new(Semaphore::new(self.0.settings.limits.connections_inside));
         // Not stopped when the door closes: functions that finish during a drain still need AWS's APIs. Their
         // environments end, and `stop` with them, before the drain does.
-        let accept = self.accept(listener, &room, |gateway, stream, _| {
+        let accept = self.accept(listener, (&room, &self.0.inside), |gateway, stream, _| {
             let stop = stop.clone();
             async move { gateway.serve(stream, Origin::Inside, &stop).await }
         });
@@ -109,11 +110,11 @@ impl Gateway {
         let _ = stop.run_until_cancelled(accept).await;
     }
 
-    /// Accepts for ever, as long as there is room.
+    /// Accepts for ever, as long as there is room, and serves each connection in a task of its own.
     async fn accept<F: Future<Output = ()> + Send + 'static>(
         &self,
         listener: TcpListener,
-        room: &Arc<Semaphore>,
+        (room, tasks): (&Arc<Semaphore>, &TaskTracker),
         serve: impl Fn(Gateway, TcpStream, std::net::SocketAddr) -> F,
     ) {
         loop {
@@ -126,7 +127,7 @@ impl Gateway {
                         continue;
                     }
                     let serving = serve(self.clone(), stream, peer);
-                    self.0.tasks.spawn(async move {
+                    tasks.spawn(async move {
                         serving.await;
                         drop(place);
                     });

@@ -639,6 +639,10 @@ async fn a_sandbox_has_a_listener_of_its_own() {
         let answer = inside(server.request(method, &format!("/_/{page}"), "")).await;
         assert_eq!(answer.status, 403, "{page} from inside a sandbox");
     }
+    // A drain neither waits for sandboxes nor shuts them out.
+    assert!(server.gateway.drain(Duration::from_secs(60)).await);
+    let answer = inside(signed(server.request("POST", "/toys/ball", ""))).await;
+    check(&answer, 200, "");
     stop.cancel();
     while TcpStream::connect(at).await.is_ok() {
         tokio::task::yield_now().await;
