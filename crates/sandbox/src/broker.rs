@@ -264,14 +264,15 @@ impl Broker {
         self.next_id += 1;
         rootfs::make_targets(spec, self.mode, self.owner)?;
         let slot = self.slots.take()?;
+        let (lease, lease_there) = channel::pair().step("socketpair")?;
         let group = self.tree.create(root, &id, spec)?;
         let made = self.fork(spec, slot, group.as_ref());
         if let (Err(_), Some(group)) = (&made, &group) {
             group.remove(root);
         }
         let (pid, init, control, go) = made?;
-        let (lease, lease_there) = channel::pair().step("socketpair")?;
-        let fds = vec![control, init.try_clone().step("dup")?, lease_there];
+        let for_host = init.try_clone().step("dup");
+        // From here on it is reaped and cleaned up, whatever happens to the answer.
         self.sandboxes.push(Entry {
             slot,
             init,
@@ -281,12 +282,10 @@ impl Broker {
             dead: false,
             released: false,
         });
+        let init = pid.as_raw_nonzero().get();
         Ok((
-            Reply::Created {
-                init: pid.as_raw_nonzero().get(),
-                group,
-            },
-            fds,
+            Reply::Created { init, group },
+            vec![control, for_host?, lease_there],
         ))
     }
 

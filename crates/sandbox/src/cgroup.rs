@@ -220,6 +220,14 @@ impl Tree {
         }
     }
 
+    /// Removes what [`detect`](Tree::detect) made, unless it is in use.
+    pub fn forget(&self, root: &Path) {
+        for base in self.bases() {
+            // In use by an instance that runs.
+            let _ = fs::remove_dir(below(root, base));
+        }
+    }
+
     /// Makes and limits the groups of one sandbox.
     pub fn create(&self, root: &Path, id: &str, spec: &Spec) -> Result<Option<Group>, Fault> {
         let group = match self {
@@ -469,9 +477,13 @@ fn enable(dir: &Path) -> io::Result<()> {
     fs::write(dir.join("cgroup.subtree_control"), "+memory +cpu +pids")
 }
 
+/// Makes a folder that we can write, or finds it made.
 fn make_dir(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Another user's Mayfly may have made it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(rustix::fs::access(dir, rustix::fs::Access::WRITE_OK)?)
+        }
         other => other,
     }
 }

@@ -421,15 +421,18 @@ fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
     rustix::process::chdir(program.cwd.as_c_str()).step("chdir")
 }
 
-/// Resource limits as AWS sets them, except that core files are off.
+/// Resource limits as AWS sets them, except that there are no core files.
 fn limit(seed: &Seed<'_>) -> Result<(), Fault> {
     const STACK_BYTES: u64 = 8 << 20;
     const LOCKED_BYTES: u64 = 64 << 10;
     let spec = seed.spec;
+    // With one uid for all, the init counts too.
+    let own = u64::from(seed.mode == Mode::UserNamespace);
     let mut limits = vec![
         (Resource::Nofile, spec.nofile),
-        (Resource::Nproc, u64::from(spec.pids_max)),
-        (Resource::Core, 0),
+        (Resource::Nproc, u64::from(spec.pids_max) + own),
+        // Not 0: where the kernel pipes cores into a program of the host, only 1 keeps it from being run.
+        (Resource::Core, 1),
         (Resource::Memlock, LOCKED_BYTES),
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),

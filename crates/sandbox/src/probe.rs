@@ -158,6 +158,7 @@ pub(crate) fn userns_advice() -> String {
 
 fn cgroups(hello: &Hello) -> Finding {
     let tree = Tree::detect(Path::new("/"), &hello.cgroup_name);
+    tree.forget(Path::new("/"));
     match tree.limits() {
         Limits::CgroupV2 => finding("limits", Level::Good, "cgroup v2", None),
         Limits::CgroupV1 => finding("limits", Level::Good, "cgroup v1 (memory, cpu, pids)", None),

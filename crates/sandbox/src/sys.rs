@@ -158,7 +158,7 @@ fn close_range(first: u32, last: u32, flags: libc::c_uint) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
 }
 
-/// Sets attributes of a mount tree, optionally mapping its owners through a user namespace.
+/// Sets attributes of a mount tree, makes it private, and optionally maps its owners through a user namespace.
 pub(crate) fn mount_setattr(
     tree: BorrowedFd<'_>,
     set: u64,

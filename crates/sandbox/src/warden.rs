@@ -2,7 +2,7 @@
 //! cgroup is to be had. It sleeps while every sandbox is frozen or empty.
 
 use std::fs;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ struct State {
 #[derive(Default)]
 struct Watched {
     sandboxes: Vec<Weak<Inner>>,
+    /// Something became active since the last look.
+    woken: bool,
     over: bool,
 }
 
@@ -52,6 +54,7 @@ impl Warden {
 
     /// Something may have become active.
     pub fn wake(&self) {
+        self.state.lock().woken = true;
         self.state.changed.notify_one();
     }
 }
@@ -71,14 +74,13 @@ impl Drop for Warden {
 
 impl State {
     fn lock(&self) -> MutexGuard<'_, Watched> {
-        self.watched
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
         let mut watched = self.lock();
         while !watched.over {
+            watched.woken = false;
             watched
                 .sandboxes
                 .retain(|sandbox| sandbox.strong_count() > 0);
@@ -88,21 +90,34 @@ impl State {
                 .filter_map(Weak::upgrade)
                 .filter(|sandbox| !sandbox.is_idle())
                 .collect();
-            let none = active.is_empty();
             drop(watched);
             active.iter().for_each(|sandbox| sandbox.check_memory());
+            let none = active.is_empty();
             drop(active);
-            watched = self.lock();
-            if watched.over {
-                break;
-            }
-            // A wake-up lost between the look and the wait costs at most this long.
-            let limit = if none { TICK * 10 } else { TICK };
-            watched = self
-                .changed
-                .wait_timeout(watched, limit)
-                .map_or_else(|error| error.into_inner().0, |(watched, _)| watched);
+            watched = self.rest(self.lock(), none);
         }
+    }
+
+    /// Waits for the next look: a moment while something runs, else until something does.
+    fn rest<'a>(
+        &'a self,
+        watched: MutexGuard<'a, Watched>,
+        none_active: bool,
+    ) -> MutexGuard<'a, Watched> {
+        if none_active {
+            let asleep = |watched: &mut Watched| !watched.woken && !watched.over;
+            return self
+                .changed
+                .wait_while(watched, asleep)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if watched.over {
+            return watched;
+        }
+        self.changed
+            .wait_timeout(watched, TICK)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 }
 

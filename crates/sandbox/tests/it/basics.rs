@@ -1,0 +1,349 @@
+//! Processes, descriptors, mounts, listeners, freezing: the ordinary life of a sandbox.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use sandbox::{Error, Exit, Mode, Mount, Process, Spec};
+
+use crate::common::{LONG, command, folder, host, python, run, sandbox, sh, start, until};
+
+#[test]
+fn exit_codes_and_signals_are_told() {
+    let (host, cases) = (
+        host(),
+        [
+            ("exit 0", Exit::Code(0)),
+            ("exit 7", Exit::Code(7)),
+            ("kill -9 $$", Exit::Signal(9)),
+            ("kill -15 $$", Exit::Signal(15)),
+        ],
+    );
+    let sandbox = sandbox(&host);
+    for (script, expected) in cases {
+        assert_eq!(sh(&sandbox, script), (String::new(), expected), "{script}");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_run_is_an_error() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    for (program, errno) in [
+        ("/missing", libc_errno::ENOENT),
+        ("/etc/passwd", libc_errno::EACCES),
+        ("/tmp", libc_errno::EACCES),
+    ] {
+        match sandbox.spawn(command(&[program])) {
+            Err(Error::Exec { source, .. }) => {
+                assert_eq!(source.raw_os_error(), Some(errno), "{program}")
+            }
+            other => panic!("{program}: {other:?}"),
+        }
+    }
+    // It is still usable.
+    assert_eq!(sh(&sandbox, "echo on").0, "on\n");
+}
+
+/// The two numbers that are needed; the same on every architecture.
+mod libc_errno {
+    pub const ENOENT: i32 = 2;
+    pub const EACCES: i32 = 13;
+}
+
+#[test]
+fn environment_folder_and_descriptors_are_exactly_those_given() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    let (read, write) = std::io::pipe().unwrap();
+    let process = Process {
+        env: vec![
+            ("A".to_owned(), "1=2".to_owned()),
+            ("ÜB".to_owned(), "ß\n".to_owned()),
+        ],
+        cwd: "/usr/lib".into(),
+        fds: vec![(7, OwnedFd::from(write))],
+        ..command(&[
+            "/usr/bin/python3",
+            "-I",
+            "-S",
+            "-c",
+            "import os; os.write(7, b'seven'); print(sorted(os.environ.items()), os.getcwd(), len(os.listdir('/proc/self/fd')))",
+        ])
+    };
+    let (output, exit) = run(&sandbox, process);
+    assert_eq!(exit, Exit::Code(0), "{output}");
+    assert!(output.starts_with("[('A', '1=2'), "), "{output}");
+    assert!(output.ends_with("/usr/lib 5\n"), "{output}");
+    let mut seven = String::new();
+    std::fs::File::from(OwnedFd::from(read))
+        .read_to_string(&mut seven)
+        .unwrap();
+    assert_eq!(seven, "seven");
+}
+
+#[test]
+fn mounts_appear_where_asked() {
+    let host = host();
+    let (code, secret) = (folder(), folder());
+    // An interpreter may live where only root can go: the way there must not matter.
+    fs::create_dir(secret.path().join("python")).unwrap();
+    fs::write(secret.path().join("python/version"), "3.11").unwrap();
+    fs::set_permissions(secret.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(code.path().join("handler"), "code").unwrap();
+    let file = code.path().join("handler");
+    let mounts = vec![
+        Mount::read_only(code.path(), "/var/task"),
+        Mount::read_only(secret.path().join("python"), "/var/lang"),
+        Mount::read_only(secret.path().join("python"), "/root/versions/python"),
+        Mount::read_only(file, "/opt/one/file"),
+    ];
+    let sandbox = host
+        .create(Spec {
+            mounts,
+            ..Spec::new("mounts")
+        })
+        .unwrap();
+    let (output, _) = sh(
+        &sandbox,
+        "cat /var/task/handler /var/lang/version /root/versions/python/version /opt/one/file; ls -A /root",
+    );
+    assert_eq!(output, "code3.113.11codeversions\n");
+    let (output, exit) = sh(&sandbox, "touch /var/task/new");
+    assert_ne!(exit, Exit::Code(0));
+    assert!(
+        output.contains("Read-only file system") || output.contains("Permission denied"),
+        "{output}"
+    );
+    for target in [
+        "/usr/x",
+        "/proc",
+        "/",
+        "/tmp/x",
+        "relative",
+        "/var/../etc",
+        "/var",
+    ] {
+        let mounts = vec![Mount::read_only(code.path(), target)];
+        assert!(
+            matches!(
+                host.create(Spec {
+                    mounts,
+                    ..Spec::new("bad")
+                }),
+                Err(Error::Spec(_))
+            ),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn listeners_inside_are_served_from_outside() {
+    let host = host();
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
+    let spec = Spec {
+        listeners: vec![address, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80)],
+        udp: vec![address],
+        ..Spec::new("net")
+    };
+    // The same address in two sandboxes, and neither of them outside.
+    let (mut one, two) = (
+        host.create(spec.clone()).unwrap(),
+        host.create(spec).unwrap(),
+    );
+    assert_eq!(two.listeners()[0].local_addr().unwrap(), address.into());
+    assert!(TcpStream::connect_timeout(&address.into(), Duration::from_secs(1)).is_err());
+    let udp = one.take_udp().remove(0);
+    let listener = one.take_listeners().remove(0);
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"hello from outside").unwrap();
+    });
+    let script = "import socket\ns = socket.create_connection(('127.0.0.1', 9001))\nprint(s.makefile().read())\n\
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'datagram', ('127.0.0.1', 9001))";
+    assert_eq!(python(&one, script).0, "hello from outside\n");
+    server.join().unwrap();
+    let mut datagram = [0; 64];
+    udp.set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(udp.recv(&mut datagram).unwrap(), 8);
+}
+
+#[test]
+fn several_processes_share_one_sandbox() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    let (first, _output) = start(&sandbox, command(&["/bin/sleep", "1000"]));
+    assert_eq!(
+        sh(
+            &sandbox,
+            &format!(
+                "echo x > /tmp/x; test -d /proc/{} && kill {}",
+                first.pid(),
+                first.pid()
+            )
+        )
+        .1,
+        Exit::Code(0)
+    );
+    assert_eq!(first.wait_timeout(LONG).unwrap(), Some(Exit::Signal(15)));
+    assert_eq!(sh(&sandbox, "cat /tmp/x").0, "x\n");
+}
+
+#[test]
+fn reset_kills_processes_and_keeps_tmp() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    let (child, _output) = start(
+        &sandbox,
+        command(&[
+            "/bin/sh",
+            "-c",
+            "echo kept > /tmp/file; (sleep 1000 &) ; trap '' TERM; while :; do sleep 1000; done",
+        ]),
+    );
+    until("the file", || sandbox.tmp_used_bytes() > 0);
+    sandbox.reset().unwrap();
+    assert_eq!(child.try_wait().unwrap(), Some(Exit::Signal(9)));
+    assert_eq!(
+        sh(&sandbox, "cat /tmp/file; ls /proc | grep -c '^[0-9]'")
+            .0
+            .lines()
+            .next(),
+        Some("kept")
+    );
+}
+
+#[test]
+fn frozen_processes_do_not_run() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    let (child, mut output) = start(
+        &sandbox,
+        command(&["/bin/sh", "-c", "while :; do echo x; sleep 0.001; done"]),
+    );
+    let mut byte = [0];
+    output.read_exact(&mut byte).unwrap();
+    sandbox.freeze().unwrap();
+    let state = || {
+        fs::read_to_string(format!("/proc/{}/stat", outside(&child)))
+            .unwrap()
+            .rsplit(") ")
+            .next()
+            .unwrap()
+            .chars()
+            .next()
+    };
+    until("stopping", || matches!(state(), Some('T' | 'D')));
+    sandbox.thaw().unwrap();
+    until("going on", || matches!(state(), Some('R' | 'S')));
+    // Killing works on frozen ones too.
+    sandbox.freeze().unwrap();
+    sandbox.kill();
+    assert_eq!(child.wait_timeout(LONG).unwrap(), Some(Exit::Signal(9)));
+}
+
+/// The pid outside, from the pidfd.
+fn outside(child: &sandbox::Child) -> i32 {
+    use std::os::fd::AsRawFd;
+    let info =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", child.pidfd().as_raw_fd())).unwrap();
+    info.lines()
+        .find_map(|line| line.strip_prefix("Pid:"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn signals_reach_the_process() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    let (child, mut output) = start(
+        &sandbox,
+        command(&[
+            "/bin/sh",
+            "-c",
+            "trap 'echo term; exit 3' TERM; echo ready; while :; do sleep 0.01; done",
+        ]),
+    );
+    let mut ready = [0; 6];
+    output.read_exact(&mut ready).unwrap();
+    child.signal(15).unwrap();
+    assert_eq!(child.wait_timeout(LONG).unwrap(), Some(Exit::Code(3)));
+    child.signal(15).unwrap();
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let host = host();
+    let base = Spec::new("x");
+    let cases = [
+        Spec {
+            name: "../x".to_owned(),
+            ..base.clone()
+        },
+        Spec {
+            name: String::new(),
+            ..base.clone()
+        },
+        Spec {
+            hostname: "a b".to_owned(),
+            ..base.clone()
+        },
+        Spec {
+            memory_bytes: 0,
+            ..base.clone()
+        },
+        Spec {
+            cpu_millis: Some(0),
+            ..base.clone()
+        },
+        Spec {
+            pids_max: 0,
+            ..base.clone()
+        },
+    ];
+    for spec in cases {
+        assert!(
+            matches!(host.create(spec.clone()), Err(Error::Spec(_))),
+            "{spec:?}"
+        );
+    }
+    let sandbox = sandbox(&host);
+    let bad = |process: Process| assert!(matches!(sandbox.spawn(process), Err(Error::Spec(_))));
+    bad(Process::default());
+    bad(command(&["/bin/echo", "zero\0byte"]));
+    bad(Process {
+        env: vec![("A=B".to_owned(), String::new())],
+        ..command(&["/bin/true"])
+    });
+    let missing = vec![Mount::read_only("/does/not/exist", "/opt")];
+    assert!(matches!(
+        host.create(Spec {
+            mounts: missing,
+            ..base
+        }),
+        Err(Error::Io { .. })
+    ));
+}
+
+#[test]
+fn the_machine_can_be_asked() {
+    let probe = sandbox::Host::probe(&crate::common::config()).unwrap();
+    println!("{probe}");
+    assert!(probe.works());
+    let host = host();
+    println!("{:?}, {}", host.mode(), host.limits());
+    assert!(
+        host.mode() == Mode::Root
+            || probe
+                .findings
+                .iter()
+                .any(|finding| finding.advice.is_some())
+    );
+}
