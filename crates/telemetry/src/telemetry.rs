@@ -1,0 +1,119 @@
+//! [`Telemetry`]: the handle for those who write logs and metrics from inside.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use store::{Clock, Store};
+use wire::Scope;
+
+use crate::Result;
+use crate::lines::{self, Lines};
+use crate::logs::{Archive, Logs, May};
+
+/// How often what is past its retention is removed.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Takes log lines and metrics without ever waiting. Cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    logs: Arc<Logs>,
+    lines: Lines,
+}
+
+/// A task that must run for as long as the server does. It ends when it is dropped.
+pub struct Worker {
+    /// For the log.
+    pub name: &'static str,
+    /// The task.
+    pub run: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Counts since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Log lines of functions that are on disk.
+    pub lines_stored: u64,
+    /// Dropped because too many were waiting.
+    pub lines_dropped_full: u64,
+    /// Dropped because their group or stream is missing and may not be created.
+    pub lines_dropped_refused: u64,
+    /// Dropped because the store failed.
+    pub lines_dropped_failed: u64,
+}
+
+impl Telemetry {
+    /// Everything over one store, and the workers that must be spawned for it.
+    pub async fn open(store: &Store) -> Result<(Self, Vec<Worker>)> {
+        let archive = Archive::new(store);
+        let (lines, writer) = lines::channel(archive.clone());
+        let workers = vec![
+            Worker {
+                name: "log lines",
+                run: Box::pin(writer.run()),
+            },
+            Worker {
+                name: "log retention",
+                run: Box::pin(expire(archive.clone(), store.clock.clone())),
+            },
+        ];
+        let logs = Arc::new(Logs { archive });
+        let inner = Arc::new(Inner { logs, lines });
+        Ok((Self { inner }, workers))
+    }
+
+    /// CloudWatch Logs, to be mounted.
+    pub fn logs(&self) -> Arc<Logs> {
+        self.inner.logs.clone()
+    }
+
+    /// Stores lines (time in milliseconds and text) in a stream, creating group and stream if they are missing and
+    /// `may` allows. Never waits: what there is no room for is dropped and counted in [`Telemetry::stats`].
+    ///
+    /// The caller has checked that whoever writes may `logs:PutLogEvents`.
+    pub fn lines(
+        &self,
+        at: &Scope,
+        group: &str,
+        stream: &str,
+        may: May,
+        lines: Vec<(i64, String)>,
+    ) {
+        self.inner.lines.send(at, group, stream, may, lines);
+    }
+
+    /// Resolves when everything written before is on disk. For drain and for tests.
+    pub async fn flush(&self) {
+        self.inner.lines.flush().await;
+    }
+
+    /// Counts since the start, for `/_/metrics`.
+    pub fn stats(&self) -> Stats {
+        let counts = &self.inner.lines.counts;
+        Stats {
+            lines_stored: counts.stored.load(Ordering::Relaxed),
+            lines_dropped_full: counts.dropped_full.load(Ordering::Relaxed),
+            lines_dropped_refused: counts.dropped_refused.load(Ordering::Relaxed),
+            lines_dropped_failed: counts.dropped_failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Idempotent and without input: a round after a crash is a round like any other.
+async fn expire(archive: Archive, clock: Arc<dyn Clock>) {
+    loop {
+        match archive.expire().await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "log events past their retention were removed"),
+            Err(error) => tracing::error!(%error, "the log retention could not do its round"),
+        }
+        let every = i64::try_from(EXPIRE_EVERY.as_millis()).unwrap_or(i64::MAX);
+        clock.sleep_until(clock.now_ms() + every).await;
+    }
+}
