@@ -717,6 +717,7 @@ async fn drive(
                 return;
             }
             Happening::ExtensionNext(index) => {
+                // The same.
                 let _ = outbox
                     .send((generation, Message::ExtensionWaiting(index, client)))
                     .await;
