@@ -54,8 +54,9 @@ test-binary: setup
 	cargo run --locked --quiet -p xtask -- operations > "$(CARGO_TARGET_DIR)/operations.json"
 
 ##@ Keep up
-coverage: test-binary .venv/.ready ## write docs/coverage.md anew
+coverage: test-binary .venv/.ready ## write the generated pages of docs/ anew
 	OPERATIONS="$(CARGO_TARGET_DIR)/operations.json" $(PYTHON) tests/referee.py --write
+	"$(TEST_BINARY)" config-reference > docs/configuration.md
 
 requirements: .venv/.ready ## pin tests/requirements.txt anew
 	$(PYTHON) -m pip install --quiet pip-tools

@@ -1,3 +1,15 @@
 """Where Mayfly's operations differ from Amazon's models on purpose: a pattern of referee.py's lines, and the reason."""
 
-DIFFERENCES = {}
+NEVER_SET = "replies do not hold what is never set here, because the feature behind it is not built"
+REFUSED = "a parameter of a feature that is not built; any value of it is refused by name"
+
+DIFFERENCES = {
+    "logs DescribeLogGroups output.logGroups[].bearerTokenAuthenticationEnabled: missing": NEVER_SET,
+    "logs DescribeLogGroups output.logGroups[].dataProtectionStatus: missing": NEVER_SET,
+    "logs DescribeLogGroups output.logGroups[].inheritedProperties: missing": NEVER_SET,
+    "logs DescribeLogGroups output.logGroups[].kmsKeyId: missing": NEVER_SET,
+    "logs DescribeLogGroups output.logGroups[].retentionPolicyName: missing": NEVER_SET,
+    "logs ListLogGroups input.dataSources: any, *": REFUSED,
+    "logs ListLogGroups input.fieldIndexNames: any, *": REFUSED,
+    "logs ListLogGroups input.logGroupTags: any, *": REFUSED,
+}

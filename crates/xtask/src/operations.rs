@@ -4,7 +4,7 @@ use anyhow::Result;
 
 /// Prints the list.
 pub fn print() -> Result<()> {
-    let services: Vec<wire::Node> = Vec::new();
+    let services = [wire::describe::<telemetry::Logs>()];
     println!("{}", serde_json::to_string_pretty(&services)?);
     Ok(())
 }

@@ -361,7 +361,8 @@ fn machine_paths(files: &[File]) -> Vec<Finding> {
                 rest.starts_with(|c: char| c.is_ascii_lowercase()) && !rest.starts_with("sbx_user")
             };
             let home = line.split("/home/").skip(1).any(person);
-            if home || line.contains("/work/") || line.contains("/root/.") {
+            let toolchain = ["/root/.cargo", "/root/.pyenv", "/root/.rustup"];
+            if home || line.contains("/work/") || toolchain.iter().any(|p| line.contains(p)) {
                 found.push(file.finding(index + 1, "a path that only one machine has"));
             }
         }
