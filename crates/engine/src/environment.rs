@@ -139,6 +139,7 @@ pub(crate) struct Environment {
 struct ProcessEnd {
     gone: CancellationToken,
     child: Arc<sandbox::Child>,
+    runtime: bool,
 }
 
 /// What a connection or a process has for the environment's owner.
@@ -373,6 +374,7 @@ impl Environment {
         self.processes.push(ProcessEnd {
             gone: gone.clone(),
             child: child.clone(),
+            runtime: matches!(who, Who::Runtime),
         });
         let watched = |source| sandbox::Error::Io {
             what: "watching a process".to_owned(),
@@ -673,7 +675,7 @@ impl Environment {
             crate::log::now_ms() + i64::try_from(SHUTDOWN_LIMIT.as_millis()).unwrap_or(0);
         let event =
             json!({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms});
-        for process in &self.processes {
+        for process in self.processes.iter().filter(|process| process.runtime) {
             // A runtime that is gone needs no signal.
             let _ = process.child.signal(15);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::Slot;
@@ -24,6 +25,9 @@ use crate::spec::{
 /// How long an answer waits for the runtime and the extensions to ask for the next event. Then it leaves, and the
 /// environment gets ready by itself. Our own bootstraps ask in the same write.
 const SETTLE_LIMIT: Duration = Duration::from_millis(10);
+
+/// How long the answer of a failed invocation waits for its environment to be reset.
+const RECOVER_LIMIT: Duration = Duration::from_millis(100);
 
 /// Runs an invocation that admission let in.
 pub(crate) async fn run(
@@ -202,7 +206,13 @@ impl Busy {
         };
         let mut busy = guard.0.take().expect("it is only taken here");
         if settled {
-            return busy.finish();
+            let (outcome, recovering) = busy.finish();
+            if let Some(recovering) = recovering {
+                // So that the next invocation in a row finds the environment that was reset, as on AWS. It goes on by
+                // itself when extensions take their time.
+                let _ = timeout(RECOVER_LIMIT, recovering).await;
+            }
+            return outcome;
         }
         let report = busy.report();
         let outcome = busy.outcome(report);
@@ -415,7 +425,7 @@ impl Busy {
     }
 
     /// Writes the last lines of the log, gives the environment back, and makes the outcome.
-    fn finish(mut self: Box<Self>) -> Outcome {
+    fn finish(mut self: Box<Self>) -> (Outcome, Option<JoinHandle<()>>) {
         let log = self.environment.log.clone();
         log.drain_to_end();
         if let Some(failure) = &self.failure
@@ -432,11 +442,11 @@ impl Busy {
             .report(&self.environment.spec, &report);
         let mut outcome = self.outcome(report);
         outcome.log_tail = log.take_tail();
-        self.give_back();
-        outcome
+        (outcome, self.give_back())
     }
 
-    fn give_back(self) {
+    /// Back to the pool: at once, or after it has been reset.
+    fn give_back(self) -> Option<JoinHandle<()>> {
         let Busy {
             mut environment,
             failure,
@@ -446,10 +456,10 @@ impl Busy {
         let shared = environment.shared.clone();
         let Some(failure) = failure else {
             shared.give(environment);
-            return;
+            return None;
         };
         let owned = shared.clone();
-        shared.tasks.spawn(async move {
+        Some(shared.tasks.spawn(async move {
             let reason = if matches!(failure, Failure::Timeout(_)) {
                 "timeout"
             } else {
@@ -461,7 +471,7 @@ impl Busy {
             } else {
                 environment.stop(reason).await;
             }
-        });
+        }))
     }
 
     fn report(&mut self) -> Report {

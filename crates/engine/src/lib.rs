@@ -160,6 +160,12 @@ impl Engine {
         self.shared.pool.alive()
     }
 
+    /// Whether nothing runs and nothing is being started or taken down.
+    pub fn is_quiet(&self) -> bool {
+        // The janitor is the one task that always runs.
+        self.shared.invocations.is_empty() && self.shared.tasks.len() <= 1
+    }
+
     /// How limits are kept on this machine, for logs and `mayfly doctor`.
     pub fn limits(&self) -> String {
         self.shared.host.limits().to_string()

@@ -3,3 +3,6 @@
 
 mod bed;
 mod inputs;
+mod leaks;
+mod life;
+mod protocol;
