@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Group, Tree};
 use crate::channel::{self, Fault, Step};
-use crate::confine::Filters;
+use crate::filter::Filter;
 use crate::init::{self, Seed};
 use crate::probe;
 use crate::rootfs::{self, HOST, Plan};
@@ -26,6 +26,8 @@ use crate::sys;
 const RETRY: Duration = Duration::from_millis(2);
 /// How long the broker tries at its own end; what is left then is removed at the next start.
 const END_WAIT: Duration = Duration::from_secs(2);
+/// How long it tries at its start to remove what a dead instance left; that may be dying this very moment.
+const STALE_WAIT: Duration = Duration::from_millis(500);
 
 /// What the host sends first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -102,7 +104,7 @@ fn serve() -> Result<(), Fault> {
 struct Broker {
     mode: Mode,
     tree: Tree,
-    filters: Filters,
+    filter: Filter,
     /// Host uid that stands for root inside every sandbox.
     owner: u32,
     /// Maps root's files to `owner` on read-only mounts; only root can.
@@ -144,11 +146,11 @@ impl Broker {
             },
         )
         .step("setrlimit")?;
-        let filters = Filters::compile()?;
+        let filter = Filter::compile();
         let plan = Plan::read();
         // Named like this, a later instance can see whether we still run.
         let instance = instance_name(std::process::id()).unwrap_or_else(|| "unknown".to_owned());
-        tree.remove_stale(Path::new("/"), is_alive);
+        tree.remove_stale(Path::new("/"), STALE_WAIT, is_alive);
         tree.enter_instance(Path::new("/"), &instance)?;
         let slots = Slots {
             mode,
@@ -171,7 +173,7 @@ impl Broker {
         Ok(Broker {
             mode,
             tree: tree.clone(),
-            filters,
+            filter,
             owner,
             idmap,
             slots,
@@ -314,7 +316,7 @@ impl Broker {
             go,
             userns: self.slots.user_namespace(slot),
             idmap: self.idmap.as_ref().map(AsFd::as_fd),
-            filters: &self.filters,
+            filter: &self.filter,
             best_effort: group.is_none(),
         };
         let made =
@@ -356,7 +358,7 @@ impl Broker {
                 std::thread::sleep(RETRY);
             }
         }
-        self.tree.leave_instance(Path::new(HOST));
+        self.tree.leave_instance(Path::new(HOST), END_WAIT);
     }
 }
 
@@ -506,12 +508,14 @@ impl Slots {
     }
 }
 
-/// Process id and start time: together they name a process for ever.
+/// Process id and start time of a process that runs: together they name it for ever.
 fn instance_name(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name in parentheses may contain anything; the start time is the 20th word after it.
-    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
-    Some(format!("{pid}-{start}"))
+    // The command name in parentheses may contain anything; after it come the state, and the start time 19 words on.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+    // A zombie holds nothing any more, and its parent may take its time.
+    words.next().filter(|state| !["Z", "X"].contains(state))?;
+    Some(format!("{pid}-{}", words.nth(18)?))
 }
 
 fn is_alive(instance: &str) -> bool {

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +195,8 @@ impl Tree {
     }
 
     /// Removes what instances left that no longer run. Call it before [`enter_instance`](Tree::enter_instance).
-    pub fn remove_stale(&self, root: &Path, is_alive: impl Fn(&str) -> bool) {
+    pub fn remove_stale(&self, root: &Path, wait: Duration, is_alive: impl Fn(&str) -> bool) {
+        let until = Instant::now() + wait;
         for base in self.bases() {
             let Ok(entries) = fs::read_dir(below(root, base)) else {
                 continue;
@@ -204,17 +206,18 @@ impl Tree {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir())
                     && !is_alive(&name.to_string_lossy())
                 {
-                    remove_tree(&entry.path());
+                    remove_tree(&entry.path(), until);
                 }
             }
         }
     }
 
     /// Removes the folder of this instance.
-    pub fn leave_instance(&self, root: &Path) {
+    pub fn leave_instance(&self, root: &Path, wait: Duration) {
+        let until = Instant::now() + wait;
         for base in self.bases() {
             let base = below(root, base);
-            remove_tree(&base);
+            remove_tree(&base, until);
             // The folder of all instances stays while another one is in it.
             let _ = base.parent().map(fs::remove_dir);
         }
@@ -496,16 +499,23 @@ fn remove_group(dir: &Path) -> bool {
     }
 }
 
-/// Removes a group and the groups in it, as far as they are empty.
-fn remove_tree(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            // What is still busy belongs to somebody who is alive after all.
-            let _ = fs::remove_dir(entry.path());
+/// Removes a group and the groups in it, giving tasks that are just leaving them some time.
+fn remove_tree(dir: &Path, until: Instant) {
+    let folders = |dir: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    loop {
+        // What is still busy at the end belongs to somebody who is alive after all.
+        let busy = !folders(dir).iter().all(|dir| remove_group(dir)) || !remove_group(dir);
+        if !busy || Instant::now() >= until {
+            return;
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
-    // Likewise.
-    let _ = fs::remove_dir(dir);
 }
 
 /// Mount points and options of one kind of file system, as `/proc/self/mounts` lists them, without `root`.
@@ -553,4 +563,245 @@ fn field(text: &str, key: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
         .map_or(0, number)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::process::{WaitId, WaitIdOptions};
+
+    use super::*;
+    use crate::sys;
+
+    const V1: &str = "cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n\
+        cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
+        cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0\n\
+        cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+    const V2: &str = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n";
+
+    /// A folder that looks like a host's root with these files.
+    fn fake(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        root
+    }
+
+    fn spec() -> Spec {
+        Spec {
+            memory_bytes: 128 << 20,
+            tmp_bytes: 512 << 20,
+            pids_max: 1024,
+            cpu_millis: Some(289),
+            ..Spec::new("f")
+        }
+    }
+
+    fn text(root: &Path, path: &str) -> String {
+        fs::read_to_string(root.join(path)).unwrap()
+    }
+
+    #[test]
+    fn v2_limits_are_written_where_they_belong() {
+        let root = fake(&[(
+            "sys/fs/cgroup/cgroup.controllers",
+            "cpuset cpu io memory pids\n",
+        )]);
+        let root = root.path();
+        let mut tree = Tree::from_mounts(root, V2, "0::/user.slice\n", "mayfly");
+        assert_eq!(tree.limits(), Limits::CgroupV2);
+        tree.enter_instance(root, "7-9").unwrap();
+        let group = tree.create(root, "f-1", &spec()).unwrap().unwrap();
+        let dir = "sys/fs/cgroup/mayfly/7-9/f-1";
+        let memory = ((128 + 512) << 20) + OVERHEAD_BYTES;
+        for (file, expected) in [
+            ("memory.max", memory.to_string()),
+            ("memory.swap.max", "0".to_owned()),
+            ("memory.oom.group", "1".to_owned()),
+            ("pids.max", "1025".to_owned()),
+            ("cpu.max", "5780 20000".to_owned()),
+            ("../cgroup.subtree_control", "+memory +cpu +pids".to_owned()),
+            (
+                "../../cgroup.subtree_control",
+                "+memory +cpu +pids".to_owned(),
+            ),
+            (
+                "../../../cgroup.subtree_control",
+                "+memory +cpu +pids".to_owned(),
+            ),
+        ] {
+            assert_eq!(text(root, &format!("{dir}/{file}")), expected, "{file}");
+        }
+        group.set_cpu(root, None).unwrap();
+        assert_eq!(text(root, &format!("{dir}/cpu.max")), "max 100000");
+        group.attach(root, 42).unwrap();
+        assert_eq!(text(root, &format!("{dir}/cgroup.procs")), "42");
+        assert_eq!(
+            group.freeze(root, true).map_err(|fault| fault.step),
+            Ok(true)
+        );
+        assert_eq!(text(root, &format!("{dir}/cgroup.freeze")), "1");
+        group.kill(root);
+        assert_eq!(text(root, &format!("{dir}/cgroup.kill")), "1");
+        assert_eq!(
+            group.unified(),
+            Some(Path::new("/sys/fs/cgroup/mayfly/7-9/f-1"))
+        );
+    }
+
+    #[test]
+    fn v2_counters_are_read() {
+        let root = fake(&[
+            (
+                "g/memory.stat",
+                "anon 1000\nfile 5000\nkernel 7\nshmem 300\nshmem_thp 9\n",
+            ),
+            ("g/memory.peak", "9000\n"),
+            ("g/memory.current", "6300\n"),
+            ("g/cpu.stat", "usage_usec 777\nuser_usec 1\n"),
+            (
+                "g/memory.events",
+                "low 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 1\n",
+            ),
+        ]);
+        let group = Group::V2 { dir: "/g".into() };
+        let expected = Counters {
+            held_bytes: 1300,
+            shared_bytes: 300,
+            charged_peak_bytes: 9000,
+            cpu_us: 777,
+            oom_kills: 1,
+        };
+        assert_eq!(group.counters(root.path()).unwrap(), expected);
+        assert_eq!(group.charged_bytes(root.path()), 6300);
+        // Linux before 5.19 has no mark.
+        fs::remove_file(root.path().join("g/memory.peak")).unwrap();
+        assert_eq!(group.counters(root.path()).unwrap().charged_peak_bytes, 0);
+    }
+
+    #[test]
+    fn v1_limits_are_written_to_every_hierarchy_once() {
+        let root = fake(&[
+            ("sys/fs/cgroup/memory/x", ""),
+            ("sys/fs/cgroup/cpu,cpuacct/x", ""),
+            ("sys/fs/cgroup/pids/x", ""),
+        ]);
+        let root = root.path();
+        let mut tree = Tree::from_mounts(root, V1, "", "mayfly");
+        assert_eq!(tree.limits(), Limits::CgroupV1);
+        tree.enter_instance(root, "7-9").unwrap();
+        tree.create(root, "f-1", &spec()).unwrap();
+        let read = |path: &str| text(root, &format!("sys/fs/cgroup/{path}"));
+        let memory = ((128 + 512) << 20) + OVERHEAD_BYTES;
+        assert_eq!(
+            read("memory/mayfly/7-9/f-1/memory.limit_in_bytes"),
+            memory.to_string()
+        );
+        assert_eq!(
+            read("memory/mayfly/7-9/f-1/memory.memsw.limit_in_bytes"),
+            memory.to_string()
+        );
+        assert_eq!(read("cpu,cpuacct/mayfly/7-9/f-1/cpu.cfs_quota_us"), "5780");
+        assert_eq!(
+            read("cpu,cpuacct/mayfly/7-9/f-1/cpu.cfs_period_us"),
+            "20000"
+        );
+        assert_eq!(read("pids/mayfly/7-9/f-1/pids.max"), "1025");
+    }
+
+    #[test]
+    fn without_a_writable_tree_the_reason_is_told() {
+        for (mounts, controllers, expected) in [
+            (
+                "",
+                "",
+                "cgroup v1 has no memory controller; cgroup v2 is not mounted",
+            ),
+            (V2, "hugetlb", "no memory controller"),
+            (V2, "memory cpu", "no pids controller"),
+        ] {
+            let root = fake(&[("sys/fs/cgroup/cgroup.controllers", controllers)]);
+            match Tree::from_mounts(root.path(), mounts, "0::/\n", "mayfly").limits() {
+                Limits::BestEffort(why) => assert!(why.contains(expected), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn quotas_keep_their_share() {
+        for (millis, expected) in [
+            (1, (1000, 100_000)),
+            (72, (7200, 100_000)),
+            (289, (5780, 20_000)),
+            (1000, (20_000, 20_000)),
+            (6000, (120_000, 20_000)),
+        ] {
+            assert_eq!(quota(millis), expected, "{millis}");
+        }
+    }
+
+    #[test]
+    fn only_dead_instances_are_stale() {
+        let root = fake(&[]);
+        for instance in ["1-2/f-1", "3-4", "other"] {
+            fs::create_dir_all(root.path().join("base").join(instance)).unwrap();
+        }
+        let tree = Tree::V2 {
+            base: "/base".into(),
+        };
+        tree.remove_stale(root.path(), Duration::ZERO, |instance| instance != "1-2");
+        let mut left: Vec<_> = fs::read_dir(root.path().join("base"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["3-4", "other"]);
+    }
+
+    /// The parts of v2 that work without controllers, on a real hierarchy: birth in a group, freezing, killing.
+    #[test]
+    fn a_real_v2_group_freezes_and_kills() {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let Some((point, _)) = mount_points(&mounts, Path::new("/"), "cgroup2").next() else {
+            println!("skipped: cgroup v2 is not mounted");
+            return;
+        };
+        let dir = point.join(format!("sandbox-test-{}", std::process::id()));
+        if fs::create_dir(&dir).is_err() {
+            println!("skipped: {} is not writable", point.display());
+            return;
+        }
+        let (group, root) = (Group::V2 { dir: dir.clone() }, Path::new("/"));
+        let (end, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let folder = fs::File::open(&dir).unwrap();
+        // This process has more threads, which is harmless here: the child neither allocates nor locks.
+        let Some((pid, pidfd)) = sys::clone3(0, Some(folder.as_fd())).unwrap() else {
+            let _ = rustix::io::read(&end, &mut [0]);
+            sys::exit_now(0);
+        };
+        let frozen = || field(&read(&dir, "cgroup.events").unwrap(), "frozen");
+        let until = |value| {
+            while frozen() != value {
+                std::thread::yield_now()
+            }
+        };
+        assert_eq!(group.processes(root), [pid.as_raw_nonzero().get()]);
+        assert!(group.freeze(root, true).unwrap());
+        until(1);
+        assert!(group.freeze(root, false).unwrap());
+        until(0);
+        assert!(!group.remove(root));
+        group.kill(root);
+        rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap();
+        while !group.remove(root) {
+            std::thread::yield_now();
+        }
+        drop(hold);
+    }
 }

@@ -17,7 +17,8 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{self, Fault, Step};
-use crate::confine::{self, Filters};
+use crate::confine;
+use crate::filter::Filter;
 use crate::rootfs;
 use crate::spec::{Mode, Spec};
 use crate::sys;
@@ -69,7 +70,7 @@ pub(crate) struct Seed<'a> {
     pub go: OwnedFd,
     pub userns: BorrowedFd<'a>,
     pub idmap: Option<BorrowedFd<'a>>,
-    pub filters: &'a Filters,
+    pub filter: &'a Filter,
     /// No cgroup counts processes or memory.
     pub best_effort: bool,
 }
@@ -181,7 +182,7 @@ fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
         .step("parent death signal")?;
     rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
     confine::confine(&rootfs::folders(seed.spec))?;
-    seed.filters.load()
+    seed.filter.load()
 }
 
 fn set_capabilities(set: CapabilitySet) -> Result<(), Fault> {

@@ -12,12 +12,14 @@ mod broker;
 mod cgroup;
 mod channel;
 mod confine;
+mod filter;
 mod host;
 mod init;
 mod probe;
 mod rootfs;
 mod spec;
 mod sys;
+mod syscalls;
 mod warden;
 
 pub use broker::broker_main;

@@ -284,6 +284,24 @@ pub(crate) fn reap(block: bool) -> Option<(i32, i32)> {
     }
 }
 
+/// Loads a system call filter into the calling thread. It must have given up gaining privileges before.
+pub(crate) fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` describes a slice that outlives the call, and the kernel only reads it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0_u32,
+            &raw const program,
+        )
+    };
+    check(result).map(drop)
+}
+
 /// The newest Landlock ABI of the running kernel; 0 without Landlock.
 pub(crate) fn landlock_abi() -> i32 {
     const LANDLOCK_CREATE_RULESET_VERSION: libc::c_uint = 1;

@@ -347,3 +347,45 @@ fn the_machine_can_be_asked() {
                 .any(|finding| finding.advice.is_some())
     );
 }
+
+#[test]
+fn other_languages_start() {
+    let host = host();
+    let sandbox = host
+        .create(Spec {
+            memory_bytes: 1 << 30,
+            ..Spec::new("languages")
+        })
+        .unwrap();
+    let node = "const fs = require('fs'); const { Worker } = require('worker_threads');\n\
+        fs.writeFileSync('/tmp/x', require('crypto').randomBytes(9));\n\
+        const server = require('http').createServer((q, r) => r.end('node')).listen(0, '127.0.0.1', () =>\n\
+        fetch('http://127.0.0.1:' + server.address().port).then(r => r.text()).then(t => {\n\
+        new Worker(`require('worker_threads').parentPort.postMessage(1)`, { eval: true }).on('message', () => {\n\
+        console.log(t, require('child_process').execSync('echo child').toString()); process.exit(0); }); }));";
+    let java = "echo 'public class X { public static void main(String[] a) throws Exception {\
+        var t = new Thread(() -> System.out.println(\"java\")); t.start(); t.join();\
+        new ProcessBuilder(\"/bin/echo\", \"child\").inheritIO().start().waitFor(); } }' > /tmp/X.java && java /tmp/X.java";
+    let perl = "print \"perl\\n\"; system('echo child')";
+    for (program, arguments, expected) in [
+        ("/usr/bin/node", ["-e", node], "node child\n\n"),
+        ("/usr/bin/java", ["-c", java], "java\nchild\n"),
+        ("/usr/bin/perl", ["-e", perl], "perl\nchild\n"),
+    ] {
+        if !std::path::Path::new(program).exists() {
+            println!("skipped: no {program}");
+            continue;
+        }
+        let started = if program.ends_with("java") {
+            "/bin/sh"
+        } else {
+            program
+        };
+        let (output, exit) = run(&sandbox, command(&[started, arguments[0], arguments[1]]));
+        assert_eq!(
+            (output.as_str(), exit),
+            (expected, Exit::Code(0)),
+            "{program}"
+        );
+    }
+}
