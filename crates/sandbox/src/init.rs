@@ -20,7 +20,8 @@ use crate::channel::{self, Fault, Step};
 use crate::confine;
 use crate::filter::Filter;
 use crate::rootfs;
-use crate::spec::{Mode, Spec};
+use crate::route;
+use crate::spec::{Egress, Mode, Spec};
 use crate::sys;
 
 /// What the host asks for.
@@ -122,6 +123,10 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
     std::fs::write("/host/proc/self/oom_score_adj", "500").step("oom_score_adj")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step("host name")?;
     sys::loopback_up().step("loopback")?;
+    match spec.egress {
+        Egress::None => {}
+        Egress::Transparent => route::everything_is_local().step("local default route")?,
+    }
     let mut files = sockets(spec)?;
     files.push(rootfs::enter(spec, seed.mode, seed.owner, seed.idmap)?);
     drop_privileges(seed)?;

@@ -54,7 +54,9 @@ impl Config {
             uid_base: 0x7000_0000,
             uid_count: 32_768,
             cgroup_name: "mayfly".to_owned(),
-            resolv_conf: "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned(),
+            // Without a socket on that port asking is refused at once; with one, it answers when its own
+            // resolvers have had their time.
+            resolv_conf: "nameserver 127.0.0.1\noptions timeout:10 attempts:1\n".to_owned(),
         }
     }
 }
@@ -116,13 +118,20 @@ impl Mount {
 
 /// What the sandbox can reach besides its own loopback and the injected listeners.
 ///
-/// Only `None` exists so far. Transparent egress goes here: a local default route on `lo` inside, and a
-/// listener per port whose accepted sockets tell the original target, so that policy stays in the host process.
+/// The network namespace never has more than `lo`. What leaves the machine does so from the host process, which
+/// keeps the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Egress {
-    /// Nothing: the network namespace has only `lo`.
+    /// Nothing: other addresses are unreachable.
     #[default]
     None,
+    /// Every IPv4 address leads to the injected sockets: a TCP connection to any address is accepted by the
+    /// listener on `0.0.0.0` and its port, whose accepted socket has the address that was meant as its local
+    /// one; a datagram to any address arrives at the UDP socket on `0.0.0.0` and its port, and an answer from
+    /// that socket seems to come from there. A port without a socket refuses. IPv6 stays unreachable.
+    ///
+    /// Nothing inside can listen on the ports of those listeners.
+    Transparent,
 }
 
 /// One sandbox. Creation is separate from starting processes in it, so that sandboxes can be pooled.

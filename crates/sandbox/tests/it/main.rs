@@ -3,6 +3,7 @@
 
 mod basics;
 mod common;
+mod egress;
 mod escape;
 mod leaks;
 mod limits;
