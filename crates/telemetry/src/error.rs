@@ -59,6 +59,9 @@ pub enum Error {
     /// CloudWatch: a paging token that no call has answered.
     #[error("The service cannot process this request because the NextToken is not valid.")]
     MetricsToken,
+    /// Values could not be stored; the cause is in our log.
+    #[error("metric values could not be stored: {0}")]
+    NotStored(String),
     /// The store did not do what it was asked; the cause stays in our log.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -95,15 +98,15 @@ impl Error {
             ),
             Self::Validation(_) => ("ValidationError", None, 400),
             Self::MetricsToken => ("InvalidNextToken", None, 400),
-            Self::Store(_) => ("InternalFailure", None, 500),
+            Self::Store(_) | Self::NotStored(_) => ("InternalFailure", None, 500),
         }
     }
 }
 
 impl From<Error> for wire::Error {
     fn from(error: Error) -> Self {
-        if let Error::Store(cause) = error {
-            return Self::internal(cause);
+        if matches!(error, Error::Store(_) | Error::NotStored(_)) {
+            return Self::internal(error);
         }
         let (code, query_code, status) = error.code();
         let mut answer = Self::new(code, status, error.to_string());

@@ -1,7 +1,7 @@
 //! CloudWatch Logs and CloudWatch metrics: what functions and users write, kept and found again.
 //!
-//! [`Telemetry`] is the handle for those who write from inside; [`Logs`] is the service of the wire. Nothing here knows
-//! who writes or whether they may: that is asked before.
+//! [`Telemetry`] is the handle for those who write from inside; [`Logs`] and [`CloudWatch`] are the services of the
+//! wire. Nothing here knows who writes or whether they may: that is asked before.
 
 mod error;
 pub mod filter;
@@ -15,4 +15,5 @@ mod testing;
 
 pub use error::{Error, Result};
 pub use logs::{Logs, May};
+pub use metrics::{CloudWatch, Metric, Unit};
 pub use telemetry::{Stats, Telemetry, Worker};

@@ -12,6 +12,7 @@ use wire::Scope;
 use crate::Result;
 use crate::lines::{self, Lines};
 use crate::logs::{Archive, Logs, May};
+use crate::metrics::{CloudWatch, Distribution, Metric, Recorder, Unit};
 
 /// How often what is past its retention is removed.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -25,6 +26,7 @@ pub struct Telemetry {
 struct Inner {
     logs: Arc<Logs>,
     lines: Lines,
+    cloudwatch: Arc<CloudWatch>,
 }
 
 /// A task that must run for as long as the server does. It ends when it is dropped.
@@ -46,6 +48,8 @@ pub struct Stats {
     pub lines_dropped_refused: u64,
     /// Dropped because the store failed.
     pub lines_dropped_failed: u64,
+    /// Metric values dropped because there are too many metrics.
+    pub values_dropped: u64,
 }
 
 impl Telemetry {
@@ -53,6 +57,7 @@ impl Telemetry {
     pub async fn open(store: &Store) -> Result<(Self, Vec<Worker>)> {
         let archive = Archive::new(store);
         let (lines, writer) = lines::channel(archive.clone());
+        let (recorder, rounds) = Recorder::open(store).await?;
         let workers = vec![
             Worker {
                 name: "log lines",
@@ -62,15 +67,31 @@ impl Telemetry {
                 name: "log retention",
                 run: Box::pin(expire(archive.clone(), store.clock.clone())),
             },
+            Worker {
+                name: "metrics",
+                run: Box::pin(rounds.run()),
+            },
+            Worker {
+                name: "metric retention",
+                run: Box::pin(thin_out(recorder.clone(), store.clock.clone())),
+            },
         ];
-        let logs = Arc::new(Logs { archive });
-        let inner = Arc::new(Inner { logs, lines });
+        let inner = Arc::new(Inner {
+            logs: Arc::new(Logs { archive }),
+            lines,
+            cloudwatch: Arc::new(CloudWatch { recorder }),
+        });
         Ok((Self { inner }, workers))
     }
 
     /// CloudWatch Logs, to be mounted.
     pub fn logs(&self) -> Arc<Logs> {
         self.inner.logs.clone()
+    }
+
+    /// CloudWatch, to be mounted.
+    pub fn cloudwatch(&self) -> Arc<CloudWatch> {
+        self.inner.cloudwatch.clone()
     }
 
     /// Stores lines (time in milliseconds and text) in a stream, creating group and stream if they are missing and
@@ -88,9 +109,22 @@ impl Telemetry {
         self.inner.lines.send(at, group, stream, may, lines);
     }
 
+    /// Adds a value to a metric of the platform. Never waits and never touches the disk: values are added up and
+    /// written about once a second. Callers on a hot path keep their [`Metric`]s.
+    pub fn metric(&self, at: &Scope, metric: &Metric, unit: Unit, value: f64, time_ms: i64) {
+        let recorder = &self.inner.cloudwatch.recorder;
+        let values = Distribution::of(value, 1.0);
+        if !recorder.add(at, metric, unit, time_ms, false, &values) {
+            recorder.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Resolves when everything written before is on disk. For drain and for tests.
     pub async fn flush(&self) {
         self.inner.lines.flush().await;
+        if let Err(error) = self.inner.cloudwatch.recorder.flush().await {
+            tracing::error!(%error, "the last metrics may be lost");
+        }
     }
 
     /// Counts since the start, for `/_/metrics`.
@@ -101,7 +135,23 @@ impl Telemetry {
             lines_dropped_full: counts.dropped_full.load(Ordering::Relaxed),
             lines_dropped_refused: counts.dropped_refused.load(Ordering::Relaxed),
             lines_dropped_failed: counts.dropped_failed.load(Ordering::Relaxed),
+            values_dropped: self
+                .inner
+                .cloudwatch
+                .recorder
+                .dropped
+                .load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Like [`expire`], for metrics.
+async fn thin_out(recorder: Arc<Recorder>, clock: Arc<dyn Clock>) {
+    loop {
+        if let Err(error) = recorder.thin_out(&*clock).await {
+            tracing::error!(%error, "the metric retention could not do its round");
+        }
+        sleep(&*clock).await;
     }
 }
 
@@ -113,7 +163,11 @@ async fn expire(archive: Archive, clock: Arc<dyn Clock>) {
             Ok(removed) => tracing::info!(removed, "log events past their retention were removed"),
             Err(error) => tracing::error!(%error, "the log retention could not do its round"),
         }
-        let every = i64::try_from(EXPIRE_EVERY.as_millis()).unwrap_or(i64::MAX);
-        clock.sleep_until(clock.now_ms() + every).await;
+        sleep(&*clock).await;
     }
+}
+
+async fn sleep(clock: &dyn Clock) {
+    let every = i64::try_from(EXPIRE_EVERY.as_millis()).unwrap_or(i64::MAX);
+    clock.sleep_until(clock.now_ms() + every).await;
 }

@@ -68,7 +68,10 @@ impl Server {
         let clock = Arc::new(ManualClock::at(now_ms));
         let store = Store::open_with(dir.path(), clock.clone()).unwrap();
         let (telemetry, workers) = Telemetry::open(&store).await.unwrap();
-        let router = Router::new(vec![Mount::new(telemetry.logs())]);
+        let router = Router::new(vec![
+            Mount::new(telemetry.logs()),
+            Mount::new(telemetry.cloudwatch()),
+        ]);
         let workers = workers
             .into_iter()
             .map(|worker| tokio::spawn(worker.run))

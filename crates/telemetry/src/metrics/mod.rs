@@ -1,12 +1,32 @@
 //! CloudWatch metrics: what a metric is, how its values are kept, and what is computed from them.
 
+mod buckets;
+mod cloudwatch;
 pub mod distribution;
+mod get_metric_data;
+mod get_metric_statistics;
+mod labels;
+mod list_metrics;
 pub mod math;
+mod put_metric_data;
+mod recorder;
 pub mod search;
+mod series;
+mod shapes;
 pub mod statistic;
 pub mod window;
 
+#[cfg(test)]
+mod tests;
+
+pub use cloudwatch::CloudWatch;
 pub use distribution::Distribution;
+pub use get_metric_data::GetMetricData;
+pub use get_metric_statistics::GetMetricStatistics;
+pub use list_metrics::ListMetrics;
+pub use put_metric_data::PutMetricData;
+pub(crate) use recorder::Recorder;
+pub use shapes::Unit;
 pub use statistic::Statistic;
 pub use window::Window;
 

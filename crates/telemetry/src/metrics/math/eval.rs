@@ -1,13 +1,20 @@
 //! Evaluation: operators over scalars, time series and arrays of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::Window;
 use super::parse::{Node, Operator};
 use super::{MathError, Outcome, SearchCall, Series, functions};
 
+/// Series in one array; as many as AWS allows metrics in a request.
+const ARRAY_SERIES_MAX: usize = 500;
+
+/// Data points that all the steps of a request's expressions may make together: an end to what one call costs.
+const POINTS_MAX: u64 = 20_000_000;
+
 /// All that an expression can see.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Environment {
     /// The time range, in the period of the expression.
     pub window: Window,
@@ -17,6 +24,8 @@ pub struct Environment {
     pub expressions: HashMap<String, Outcome>,
     /// What each `SEARCH` found.
     pub searches: HashMap<SearchCall, Vec<Series>>,
+    /// Data points that were made so far.
+    pub spent: AtomicU64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +44,17 @@ pub(super) fn evaluate(node: &Node, environment: &Environment) -> Result<Outcome
 }
 
 pub(super) fn value(node: &Node, environment: &Environment) -> Result<Value, MathError> {
+    let value = step(node, environment)?;
+    let points = match &value {
+        Value::Scalar(_) => 0,
+        Value::Series(series) => series.points.len(),
+        Value::Array(array) => array.iter().map(|series| series.points.len()).sum(),
+    };
+    environment.spend(points)?;
+    Ok(value)
+}
+
+fn step(node: &Node, environment: &Environment) -> Result<Value, MathError> {
     match node {
         Node::Number(number) => Ok(Value::Scalar(*number)),
         Node::Id(id) => environment.get(id),
@@ -50,6 +70,15 @@ pub(super) fn value(node: &Node, environment: &Environment) -> Result<Value, Mat
 }
 
 impl Environment {
+    /// Accounts for data points before or after they are made.
+    pub(super) fn spend(&self, points: usize) -> Result<(), MathError> {
+        let before = self.spent.fetch_add(points as u64, Ordering::Relaxed);
+        match before.saturating_add(points as u64) > POINTS_MAX {
+            true => Err(MathError::TooLarge),
+            false => Ok(()),
+        }
+    }
+
     fn get(&self, id: &str) -> Result<Value, MathError> {
         if let Some((_, series)) = self.metrics.iter().find(|(have, _)| have == id) {
             return Ok(Value::Series(series.clone()));
@@ -70,6 +99,9 @@ fn list(nodes: &[Node], environment: &Environment) -> Result<Value, MathError> {
             Value::Series(series) => array.push(series),
             Value::Array(more) => array.extend(more),
             Value::Scalar(_) => return Err(MathError::Operands("[]")),
+        }
+        if array.len() > ARRAY_SERIES_MAX {
+            return Err(MathError::TooLarge);
         }
     }
     Ok(Value::Array(array))

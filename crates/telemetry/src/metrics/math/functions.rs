@@ -190,6 +190,19 @@ impl Call<'_> {
         }
     }
 
+    /// Refuses series without gaps over a range that has too many periods, before they are made.
+    fn afford(&self, value: &Value) -> Result<(), MathError> {
+        let window = self.environment.window;
+        let periods = |series: &Series| window.with_period(series.period_s).count();
+        let points = match value {
+            Value::Scalar(_) => window.count(),
+            Value::Series(series) => periods(series),
+            Value::Array(array) => array.iter().map(periods).sum(),
+        };
+        self.environment
+            .spend(usize::try_from(points).unwrap_or(usize::MAX))
+    }
+
     fn points(&self, f: fn(f64) -> f64) -> Result<Value, MathError> {
         each_point(self.only()?, &f)
     }
@@ -246,6 +259,7 @@ impl Call<'_> {
 
     /// A series without gaps whose values come from the time itself.
     fn clock(&self, f: fn(i64, DateTime) -> Option<f64>) -> Result<Value, MathError> {
+        self.afford(&self.only()?)?;
         self.each(|series| {
             let times = self
                 .environment
@@ -277,6 +291,8 @@ impl Call<'_> {
                 Value::Array(_) => return Err(self.wrong()),
             },
         };
+        let given = self.value(0)?;
+        self.afford(&given)?;
         let fill = |series: Series| {
             let times = self
                 .environment
@@ -285,7 +301,7 @@ impl Call<'_> {
                 .periods();
             filler.fill(series, times)
         };
-        match self.value(0)? {
+        match given {
             Value::Series(series) => Ok(Value::Series(fill(series))),
             Value::Array(array) => Ok(Value::Array(array.into_iter().map(fill).collect())),
             Value::Scalar(_) => Err(self.wrong()),
@@ -433,6 +449,7 @@ impl Call<'_> {
             return Err(self.wrong());
         }
         let x = self.scalar(0)?;
+        self.afford(&Value::Scalar(x))?;
         let window = self.environment.window;
         Ok(Value::Series(Series {
             label: self.name.to_owned(),

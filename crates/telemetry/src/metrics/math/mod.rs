@@ -79,6 +79,9 @@ pub enum MathError {
     /// The result is a number, which cannot be drawn over time.
     #[error("The expression must return a time series or an array of time series")]
     Scalar,
+    /// It would take more memory and time than one request may have.
+    #[error("The expression yields too many data points")]
+    TooLarge,
     /// The search inside `SEARCH` cannot be parsed.
     #[error("Invalid search expression")]
     Search,

@@ -54,6 +54,7 @@ fn environment() -> Environment {
             },
             vec![series("a", "1, 1"), series("b", "2, 2")],
         )]),
+        spent: 0.into(),
     }
 }
 
@@ -286,6 +287,25 @@ fn refusals() {
     );
     refused(&"(".repeat(2000), "Invalid syntax at position 60");
     refused(&"-".repeat(2000), "Invalid syntax at position 60");
+}
+
+#[test]
+fn what_costs_too_much_is_refused() {
+    let mut environment = environment();
+    environment.window.end_s = START_S + 60 * 9_000_000;
+    let too_large = |text: &str| {
+        let expression = Expression::parse(text).unwrap();
+        expression.evaluate(&environment) == Err(MathError::TooLarge)
+    };
+    assert!(too_large("FILL(METRICS(), 0)"));
+    assert!(too_large("MINUTE(METRICS())"));
+    environment.spent = 0.into();
+    environment.window.end_s = START_S + 60;
+    let wide = format!("[{}metric1]", "METRICS(), ".repeat(80));
+    assert_eq!(
+        Expression::parse(&wide).unwrap().evaluate(&environment),
+        Err(MathError::TooLarge)
+    );
 }
 
 #[test]
