@@ -80,7 +80,8 @@ fn main() {
         })
         .0
     });
-    let (mut spawn, mut run, mut freeze, mut usage, mut cpu, mut reset, mut drop_it) = (
+    let (mut spawn, mut run, mut freeze, mut thaw, mut usage, mut cpu, mut reset, mut drop_it) = (
+        Vec::new(),
         Vec::new(),
         Vec::new(),
         Vec::new(),
@@ -116,13 +117,8 @@ fn main() {
             })
             .0,
         );
-        freeze.push(
-            timed(|| {
-                sandbox.freeze().unwrap();
-                sandbox.thaw().unwrap();
-            })
-            .0,
-        );
+        freeze.push(timed(|| sandbox.freeze().unwrap()).0);
+        thaw.push(timed(|| sandbox.thaw().unwrap()).0);
         usage.push(timed(|| sandbox.usage().unwrap()).0);
         cpu.push(timed(|| sandbox.set_cpu(Some(500)).unwrap()).0);
         reset.push(timed(|| sandbox.reset().unwrap()).0);
@@ -140,8 +136,12 @@ fn main() {
             times: run,
         },
         Row {
-            name: "freeze + thaw",
+            name: "freeze",
             times: freeze,
+        },
+        Row {
+            name: "thaw",
+            times: thaw,
         },
         Row {
             name: "usage",

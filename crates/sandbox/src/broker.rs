@@ -65,6 +65,8 @@ pub fn broker_main() -> ! {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
         sys::ignore_signal(signal);
     }
+    // For people who look at the list of processes; nothing depends on it.
+    let _ = rustix::thread::set_name(c"mayfly-broker");
     let code = match serve() {
         Ok(()) => 0,
         Err(fault) => {

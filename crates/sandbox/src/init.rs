@@ -98,6 +98,8 @@ pub(crate) fn run(seed: &Seed<'_>) -> ! {
 }
 
 fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
+    // For people who look at the list of processes; nothing depends on it.
+    let _ = rustix::thread::set_name(c"mayfly-init");
     let spec = seed.spec;
     let mut keep = vec![
         seed.control.as_raw_fd(),

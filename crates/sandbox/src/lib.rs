@@ -6,7 +6,14 @@
 //! to file descriptors: when the host process dies, even by `kill -9`, the sockets close and nothing survives.
 //!
 //! Calls are blocking and short; what must be awaited is a descriptor ([`Child::exit_fd`], the listeners),
-//! so an async caller can register it. This is the only crate of the workspace with `unsafe`.
+//! so an async caller can register it.
+//!
+//! As root every sandbox has host ids of its own and kernel limits by cgroup v2 or v1. An ordinary user gets
+//! the same namespaces, filter and Landlock domain, but one id for all sandboxes and, unless a v2 group is
+//! delegated, best-effort limits: memory is polled, CPU is not throttled, and `/tmp` and processes hold. With
+//! neither root nor user namespaces [`Host::start`] refuses. All of it shares the kernel: one kernel bug is a
+//! way out. The adversarial suite in `tests/it/hostile.py` is the list of what is promised.
+//! This is the only crate of the workspace with `unsafe`.
 
 mod broker;
 mod cgroup;

@@ -96,7 +96,7 @@ impl fmt::Display for Limits {
 pub struct Mount {
     /// File or folder on the host. Its parents need not be readable for the sandbox's user; it itself must be.
     pub source: PathBuf,
-    /// Absolute path inside. Missing folders are created.
+    /// Absolute path inside. Folders made for it stay visible, empty, in later sandboxes: use few of them.
     pub target: PathBuf,
     /// Refuse writes.
     pub read_only: bool,
