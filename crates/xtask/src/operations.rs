@@ -4,7 +4,10 @@ use anyhow::Result;
 
 /// Prints the list.
 pub fn print() -> Result<()> {
-    let services = [wire::describe::<telemetry::Logs>()];
+    let services = [
+        wire::describe::<telemetry::CloudWatch>(),
+        wire::describe::<telemetry::Logs>(),
+    ];
     println!("{}", serde_json::to_string_pretty(&services)?);
     Ok(())
 }

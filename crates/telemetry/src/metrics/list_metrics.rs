@@ -52,6 +52,8 @@ pub struct DimensionFilter {
 pub struct ListMetricsOutput {
     metrics: Vec<MetricOutput>,
     next_token: Option<String>,
+    /// With linked accounts asked for: whose each metric is. There are none but this one's.
+    owning_accounts: Option<Vec<String>>,
 }
 
 impl Operation for ListMetrics {
@@ -97,7 +99,9 @@ impl Operation for ListMetrics {
             }
             false => None,
         };
+        let linked = self.include_linked_accounts == Some(true);
         Ok(ListMetricsOutput {
+            owning_accounts: linked.then(|| vec![cx.scope.account.to_string(); found.len()]),
             metrics: found.iter().map(MetricOutput::from).collect(),
             next_token,
         })

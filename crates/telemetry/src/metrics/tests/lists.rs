@@ -56,6 +56,9 @@ async fn metrics_are_filtered() {
             {"Name": "X", "Value": "1"}, {"Name": "Y", "Value": "2"}
         ]}]})
     );
+    let linked = json!({"MetricName": "c", "IncludeLinkedAccounts": true});
+    let reply = server.metrics("ListMetrics", &linked).await;
+    assert_eq!(reply["OwningAccounts"], json!(["123456789012"]));
     let text = "The value of parameter OwningAccount is not an account that is linked to this one.";
     let request = json!({"OwningAccount": "000000000000"});
     server
