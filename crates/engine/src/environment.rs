@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::http::Connection;
 use crate::log::{Log, Pipes, TELEMETRY_FD};
 use crate::pool::Room;
-use crate::runtimes::Family;
+use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
 use crate::spec::{Credentials, FunctionSpec, Refusal};
 use crate::variables::{extension_variables, runtime_variables};
@@ -310,9 +310,13 @@ impl Environment {
         let wrapper = wrapper
             .map(|(_, path)| path.clone())
             .filter(|path| !path.is_empty());
+        let argument = |argument: &String| match argument.as_str() {
+            HANDLER_ARGUMENT => self.spec.handler.clone(),
+            other => other.to_owned(),
+        };
         Ok(wrapper
             .into_iter()
-            .chain(self.spec.runtime.argv.iter().cloned())
+            .chain(self.spec.runtime.argv.iter().map(argument))
             .collect())
     }
 
@@ -819,12 +823,10 @@ fn provided_bootstrap(spec: &FunctionSpec) -> Result<String, Failure> {
 /// The kernel's words without Rust's "(os error N)".
 fn errno_text(error: &std::io::Error) -> String {
     let text = error.to_string();
-    let text = text
-        .split(" (os error")
+    text.split(" (os error")
         .next()
         .unwrap_or(&text)
-        .to_lowercase();
-    text
+        .to_lowercase()
 }
 
 /// Thousandths of a CPU for a memory size.

@@ -40,6 +40,12 @@ impl Failure {
         }
     }
 
+    /// Whether the function asked for AWS's SDK for Python, which is not there.
+    pub(crate) fn misses_sdk(&self) -> bool {
+        const MISSING: &[u8] = b"No module named 'boto";
+        matches!(self, Failure::Init(error) if error.body.windows(MISSING.len()).any(|text| text == MISSING))
+    }
+
     /// How REPORT and INIT_REPORT call it.
     pub(crate) fn status(&self) -> Status {
         match self {

@@ -29,6 +29,12 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(10);
 /// How long the answer of a failed invocation waits for its environment to be reset.
 const RECOVER_LIMIT: Duration = Duration::from_millis(100);
 
+/// Largest streamed answer (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>).
+const STREAM_BYTES_MAX: usize = 200 << 20;
+
+/// AWS's managed runtimes bring the SDK along; ours do not, and many functions rely on it.
+const SDK_ADVICE: &str = "Mayfly: this machine's runtime does not include boto3. Add it to the function's package or to a layer (pip install --target python boto3).\n";
+
 /// Runs an invocation that admission let in.
 pub(crate) async fn run(
     shared: &Arc<Shared>,
@@ -103,6 +109,9 @@ fn report_init(
     failure: Option<&Failure>,
 ) {
     environment.log.drain_to_end();
+    if failure.is_some_and(Failure::misses_sdk) {
+        environment.log.failure(SDK_ADVICE.to_owned());
+    }
     environment.log.init_report(&InitReport {
         duration,
         phase,
@@ -389,6 +398,16 @@ impl Busy {
     async fn stream_chunk(&mut self, chunk: Bytes) {
         self.produced += chunk.len();
         match &mut self.stream {
+            Stream::Passed if self.produced > STREAM_BYTES_MAX => {
+                self.stream = Stream::Ignored;
+                let text = format!(
+                    "Response payload size exceeded maximum allowed payload size ({STREAM_BYTES_MAX} bytes)."
+                );
+                self.answer = Some(Answer::Error(error_document(
+                    "Function.ResponseSizeTooLarge",
+                    &text,
+                )));
+            }
             Stream::Passed => self.pass_on(Part::Chunk(chunk)).await,
             Stream::Collected(all) if all.len() + chunk.len() <= RESPONSE_BYTES_MAX => {
                 all.extend_from_slice(&chunk)

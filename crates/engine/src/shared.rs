@@ -125,8 +125,15 @@ impl Shared {
     pub(crate) async fn look_after_idle(self: Arc<Self>) {
         let mut expiry = Instant::now() + EXPIRY_TICK;
         loop {
-            for (handle, uses) in self.pool.take_thawed(FREEZE_AFTER) {
-                handle.freeze(uses);
+            let thawed = self.pool.take_thawed(FREEZE_AFTER);
+            if !thawed.is_empty() {
+                let freeze = move || {
+                    thawed
+                        .iter()
+                        .for_each(|(handle, uses)| handle.freeze(*uses))
+                };
+                // It only fails when the runtime is going down.
+                let _ = tokio::task::spawn_blocking(freeze).await;
             }
             if Instant::now() >= expiry {
                 self.stop_all(self.pool.take_expired(self.config.idle_timeout));

@@ -101,7 +101,7 @@ pub(super) fn pythons(cache: &mut Cache) -> Vec<Python> {
             found.extend(python);
         }
     }
-    found.sort_by(|a, b| (a.major, a.minor, a.micro).cmp(&(b.major, b.minor, b.micro)));
+    found.sort_by_key(|python| (python.major, python.minor, python.micro));
     found.dedup_by(|a, b| a.executable == b.executable);
     found
 }

@@ -62,7 +62,13 @@ pub struct RuntimesConfig {
     pub policy: Policy,
     /// `[runtimes.ID]` of the configuration: an interpreter to use for an identifier, before any that is discovered.
     pub paths: BTreeMap<String, PathBuf>,
+    /// `ric = "aws"` of an identifier: a folder that AWS's own runtime client was installed into
+    /// (`pip install --target FOLDER awslambdaric`), to be used instead of our bootstrap.
+    pub aws_clients: BTreeMap<String, PathBuf>,
 }
+
+/// Stands for the handler in [`Runtime::argv`], for clients that want it as an argument.
+pub const HANDLER_ARGUMENT: &str = "{handler}";
 
 /// Why an identifier cannot be used. The texts are for the user, as messages of `InvalidParameterValueException`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,7 +212,10 @@ fn find_python(
             .cloned()
     };
     match configured.or_else(discovered) {
-        Some(python) => python::runtime(known, &python, &config.data).map(Some),
+        Some(python) => match config.aws_clients.get(known.id) {
+            Some(client) => python::runtime_of_aws(known, &python, client).map(Some),
+            None => python::runtime(known, &python, &config.data).map(Some),
+        },
         None => Ok(None),
     }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::discovery::{Python, run};
-use super::{Family, Identifier, Lifecycle, Mount, Runtime};
+use super::{Family, HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 
 /// The bootstrap, for every version.
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
@@ -36,6 +36,66 @@ pub(super) fn runtime(
         source: folder,
         target: "/var/runtime".to_owned(),
     }];
+    let executable = place(python, &mut mounts)?;
+    let name = if compiled {
+        "/var/runtime/bootstrap.pyc"
+    } else {
+        "/var/runtime/bootstrap.py"
+    };
+    Ok(Runtime {
+        argv: vec![
+            executable,
+            "-S".to_owned(),
+            "-u".to_owned(),
+            name.to_owned(),
+        ],
+        mounts,
+        env: variables(python),
+        version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
+        digest: digest(python)?,
+        ..runtime_facts(known)
+    })
+}
+
+/// Makes the runtime that runs `id` on AWS's own client, which was installed into `client`.
+pub(super) fn runtime_of_aws(
+    known: &'static Identifier,
+    python: &Python,
+    client: &Path,
+) -> io::Result<Runtime> {
+    if !client.join("awslambdaric").is_dir() {
+        return Err(io::Error::other(format!(
+            "{} has no awslambdaric in it",
+            client.display()
+        )));
+    }
+    let mut mounts = vec![Mount {
+        source: client.to_owned(),
+        target: "/var/runtime".to_owned(),
+    }];
+    let executable = place(python, &mut mounts)?;
+    let mut env = variables(python);
+    let layer = format!(
+        "/opt/python/lib/python{}.{}/site-packages",
+        python.major, python.minor
+    );
+    env[0].1 = format!("{layer}:/opt/python:/var/runtime");
+    let arguments = ["-S", "-m", "awslambdaric", HANDLER_ARGUMENT].map(str::to_owned);
+    Ok(Runtime {
+        argv: [executable].into_iter().chain(arguments).collect(),
+        mounts,
+        env,
+        version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
+        digest: hex_digest(&[
+            digest(python)?.as_bytes(),
+            client.as_os_str().as_encoded_bytes(),
+        ]),
+        ..runtime_facts(known)
+    })
+}
+
+/// Mounts the installation, unless it is part of every sandbox's root, and gives the interpreter's path inside.
+fn place(python: &Python, mounts: &mut Vec<Mount>) -> io::Result<String> {
     let executable = match python.prefix.to_str() {
         Some(prefix) if SYSTEM_PREFIXES.contains(&prefix) => python.executable.clone(),
         _ => {
@@ -49,26 +109,21 @@ pub(super) fn runtime(
             Path::new("/var/lang").join(inside)
         }
     };
-    let name = if compiled {
-        "/var/runtime/bootstrap.pyc"
-    } else {
-        "/var/runtime/bootstrap.py"
-    };
-    Ok(Runtime {
+    text(&executable)
+}
+
+/// What the identifier alone says.
+fn runtime_facts(known: &'static Identifier) -> Runtime {
+    Runtime {
         id: known.id,
         family: known.family,
-        argv: vec![
-            text(&executable)?,
-            "-S".to_owned(),
-            "-u".to_owned(),
-            name.to_owned(),
-        ],
-        mounts,
-        env: variables(python),
-        version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
-        digest: digest(python)?,
+        argv: Vec::new(),
+        mounts: Vec::new(),
+        env: Vec::new(),
+        version: String::new(),
+        digest: String::new(),
         deprecated: known.lifecycle != Lifecycle::Current,
-    })
+    }
 }
 
 fn variables(python: &Python) -> Vec<(String, String)> {

@@ -486,3 +486,83 @@ async fn a_drained_engine_refuses() {
     assert_eq!(refused, Some(Refusal::Draining));
     assert_eq!(bed.engine.environments(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exits_during_init() {
+    let bed = Bed::new();
+    let answer = bed
+        .once(
+            bed.function("import sys\nprint('in init')\nsys.exit(9)\n"),
+            "{}",
+        )
+        .await;
+    answer.fails(
+        "Runtime.ExitError",
+        "RequestId: REQUEST Error: Runtime exited with error: exit status 9",
+    );
+    let log = bed.recorder.text();
+    assert!(
+        log.contains("\tPhase: init\tStatus: error\tError Type: Runtime.ExitError\n"),
+        "{log}"
+    );
+    assert!(
+        log.contains("\tPhase: invoke\tStatus: error\tError Type: Runtime.ExitError\n"),
+        "{log}"
+    );
+    assert_eq!(log.matches("in init\n").count(), 2, "{log}");
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_when_the_sdk_is_missing() {
+    let bed = Bed::new();
+    let answer = bed.once(bed.function("import boto3\n"), "{}").await;
+    answer.fails(
+        "Runtime.ImportModuleError",
+        "Unable to import module 'app': No module named 'boto3'",
+    );
+    assert!(
+        answer.tail().contains("does not include boto3. Add it to"),
+        "{}",
+        answer.tail()
+    );
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_output_stays_within_bounds() {
+    let bed = Bed::new();
+    let code = "
+import os, struct, sys
+def handler(event, context):
+    sys.stdout.write('no newline')
+    sys.stdout.flush()
+    os.write(2, b' and on\\n')
+    os.write(1, b'\\xff\\xfe not text\\n')
+    sys.stdout.write('z' * 2500000 + '\\n')
+    os.write(3, struct.pack('>IIQ', 0xA55A0003, 5, 0) + b'a\\nb\\nc')
+    os.write(3, struct.pack('>IIQ', 0xA55A0003, 0xFFFFFFFF, 0))
+    os.write(3, b'not a frame at all')
+    print('last')
+    return 1
+"
+    .replace("\\\\", "\\");
+    bed.once(bed.function(&code), "{}").await.gives("1");
+    let all = bed.recorder.all();
+    let has = |text: &str| all.iter().any(|line| line == text);
+    assert!(
+        has("no newline and on\n")
+            && has("\u{fffd}\u{fffd} not text\n")
+            && has("a\nb\nc")
+            && has("last\n")
+    );
+    assert!(all.iter().any(|line| line.ends_with("not a frame at all")));
+    let long: usize = all
+        .iter()
+        .filter(|line| line.starts_with('z'))
+        .map(String::len)
+        .sum();
+    assert_eq!(long, 2_500_001);
+    assert!(all.iter().all(|line| line.len() <= 1 << 20));
+    bed.end().await;
+}

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod bed;
+mod catalogue;
+mod conformance;
 mod inputs;
 mod leaks;
 mod life;
