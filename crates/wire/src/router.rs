@@ -392,7 +392,8 @@ impl<'a> Found<'a> {
                 form: None,
             };
         };
-        let form = protocol::form(head.uri.query().unwrap_or_default(), body);
+        let form = protocol::plain(head, body, FORM_BYTES_MAX)
+            .and_then(|body| protocol::form(head.uri.query().unwrap_or_default(), &body));
         let Ok(mut form) = form else {
             return Settled {
                 found: self,
@@ -469,6 +470,14 @@ impl Settled<'_> {
             Target::InForm => return refuse(&unknown(found.protocol, "")),
         };
         let row = &found.mount.rows[index];
+        // A function's payload is the function's business, however it is encoded.
+        let body = match (&form, found.protocol) {
+            (Some(_), _) | (_, Protocol::RestJson) => body,
+            (None, _) => match protocol::plain(head, &body, row.http.body_bytes_max) {
+                Ok(body) => body,
+                Err(error) => return refuse(&error),
+            },
+        };
         let input = match form {
             Some(form) => Ok(form),
             None => protocol::decode(found.protocol, &row.http, head, parameters, body),

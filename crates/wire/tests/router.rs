@@ -352,3 +352,46 @@ async fn refusals() {
     let (status, _, _) = send(rest("GET", "/elsewhere").body("").unwrap()).await;
     assert_eq!(status, 501);
 }
+
+fn zipped(bytes: &[u8]) -> Bytes {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap().into()
+}
+
+/// boto3 compresses the larger requests of CloudWatch so.
+#[tokio::test]
+async fn compressed_requests_are_read() {
+    let head = |builder: http::request::Builder, encoding: &str| {
+        let request = builder.header("content-encoding", encoding).body(());
+        request.unwrap().into_parts().0
+    };
+    let body = zipped(br#"{"Name":"abc"}"#);
+    let (status, _, text) = send_bytes(&head(json("PutThing"), "gzip"), body.clone()).await;
+    assert_eq!(status, 200, "{text}");
+    let form = http::Request::post("/").header("content-type", "application/x-www-form-urlencoded");
+    let action = zipped(b"Action=PutThing&Version=2020-01-01&Name=abc");
+    let (status, _, text) = send_bytes(&head(form, "gzip"), action).await;
+    assert_eq!(status, 200, "{text}");
+    let half = body.slice(..body.len() / 2);
+    let (status, _, text) = send_bytes(&head(json("PutThing"), "gzip"), half).await;
+    assert_eq!(
+        (status, text.contains("SerializationException")),
+        (400, true),
+        "{text}"
+    );
+    // Ten megabytes of spaces in ten kilobytes.
+    let bomb = zipped(&vec![b' '; 10 << 20]);
+    let (status, _, text) = send_bytes(&head(json("PutThing"), "gzip"), bomb).await;
+    assert_eq!(
+        (status, text.contains("RequestEntityTooLarge")),
+        (413, true),
+        "{text}"
+    );
+    let (status, _, text) = send_bytes(&head(json("PutThing"), "br"), body).await;
+    assert_eq!(
+        (status, text.contains("UnsupportedMediaType")),
+        (415, true),
+        "{text}"
+    );
+}

@@ -2,6 +2,7 @@
 
 mod cbor;
 mod form;
+mod gzip;
 mod xml;
 
 use std::borrow::Cow;
@@ -15,6 +16,7 @@ use crate::router::{Body, Profile, Reply, Row};
 use crate::{Error, Http, Node, event_stream};
 
 pub use form::{form, url_pairs};
+pub use gzip::plain;
 
 /// How a service and its clients talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
