@@ -34,8 +34,10 @@ pub enum Node {
     Timestamp(i64),
     /// A list.
     List(Vec<Node>),
-    /// A structure or a map, in order.
+    /// A structure, or a map that was read, in order.
     Map(Vec<(Cow<'static, str>, Node)>),
+    /// A map in a reply: like a structure in every format but XML, where each entry is an element of its own.
+    Entries(Vec<(Cow<'static, str>, Node)>),
     /// The members below one prefix of a form (`A.member.1=x`), which may stand for a structure, a list or a map.
     Form(BTreeMap<String, Node>),
     /// A body that is sent while it is made, such as an event stream. Only ever a reply's payload.
@@ -58,7 +60,7 @@ impl Node {
     /// Takes a member out of a structure.
     pub fn take(&mut self, name: &str) -> Option<Node> {
         match self {
-            Node::Map(members) => {
+            Node::Map(members) | Node::Entries(members) => {
                 let index = members.iter().position(|(key, _)| key == name)?;
                 Some(members.remove(index).1)
             }
@@ -70,7 +72,7 @@ impl Node {
     /// A member of a structure.
     pub fn get(&self, name: &str) -> Option<&Node> {
         match self {
-            Node::Map(members) => members.iter().find(|(key, _)| key == name).map(|(_, v)| v),
+            Node::Map(members) | Node::Entries(members) => members.iter().find(|(key, _)| key == name).map(|(_, v)| v),
             Node::Form(members) => members.get(name),
             _ => None,
         }
@@ -117,7 +119,7 @@ impl fmt::Display for Node {
                 }
                 f.write_str("]")
             }
-            Node::Map(members) => {
+            Node::Map(members) | Node::Entries(members) => {
                 f.write_str("{")?;
                 for (index, (name, value)) in members.iter().enumerate() {
                     write!(f, "{}{name}={value}", if index == 0 { "" } else { ", " })?;
@@ -157,7 +159,7 @@ impl Serialize for Node {
                 }
                 list.end()
             }
-            Node::Map(members) => {
+            Node::Map(members) | Node::Entries(members) => {
                 let mut map = to.serialize_map(Some(members.len()))?;
                 for (name, value) in members {
                     map.serialize_entry(name, value)?;

@@ -144,7 +144,7 @@ impl Decoder {
             Node::Bool(false) => "FALSE_VALUE",
             Node::Int(_) | Node::Float(_) => "NUMBER_VALUE",
             Node::List(_) => "START_OF_LIST",
-            Node::Map(_) | Node::Form(_) => "START_OF_STRUCTURE",
+            Node::Map(_) | Node::Entries(_) | Node::Form(_) => "START_OF_STRUCTURE",
             _ => "STRING_VALUE",
         };
         self.mismatch
@@ -456,7 +456,7 @@ impl<T: Shape> Shape for BTreeMap<String, T> {
         decoded.into_iter().collect()
     }
     fn encode(self) -> Node {
-        Node::Map(
+        Node::Entries(
             self.into_iter()
                 .map(|(key, value)| (Cow::Owned(key), value.encode()))
                 .collect(),

@@ -154,7 +154,7 @@ fn write(to: &mut Encoder<Vec<u8>>, node: &Node) -> Written {
             }
             to
         }
-        Node::Map(members) => {
+        Node::Map(members) | Node::Entries(members) => {
             return entries(
                 to,
                 members.iter().map(|(k, v)| (k.as_ref(), v)),

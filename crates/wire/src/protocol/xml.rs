@@ -63,6 +63,14 @@ fn content(text: &mut String, node: &Node) {
                 element(text, name, value);
             }
         }
+        Node::Entries(members) => {
+            for (key, value) in members {
+                text.push_str("<entry>");
+                let _infallible = write!(text, "<key>{}</key>", escape(clean(key).as_str()));
+                element(text, "value", value);
+                text.push_str("</entry>");
+            }
+        }
         Node::Form(members) => {
             for (name, value) in members {
                 element(text, name, value);
