@@ -16,6 +16,19 @@ pub trait Reset: Send + Sync {
     fn reset(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>;
 }
 
+/// Something that is fetched without a signature, by a link whose end is the permission: a package of code, as
+/// from one of AWS's presigned links.
+pub trait Page: Send + Sync {
+    /// What the path of every link begins with.
+    fn prefix(&self) -> &'static str;
+
+    /// What the rest of the path stands for: a content type and the content.
+    fn get<'a>(
+        &'a self,
+        rest: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Option<(&'static str, Bytes)>> + Send + 'a>>;
+}
+
 const PREFIX: &str = "/_/";
 
 /// Whether a path is one of ours.
@@ -26,9 +39,17 @@ pub(crate) fn is_ours(path: &str) -> bool {
 impl Gateway {
     /// Answers a request for one of our own pages.
     pub(crate) async fn administer(&self, head: &Parts, origin: Origin) -> Reply {
-        let page = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
         let reads = matches!(head.method, Method::GET | Method::HEAD);
-        match page {
+        let path = head.uri.path();
+        for page in &self.services().pages {
+            if let (true, Some(rest)) = (reads, path.strip_prefix(page.prefix())) {
+                return match page.get(rest).await {
+                    Some((content_type, content)) => whole(StatusCode::OK, content_type, content),
+                    None => text(StatusCode::FORBIDDEN, "the link is no good, or no longer"),
+                };
+            }
+        }
+        match path.strip_prefix(PREFIX).unwrap_or_default() {
             "health" if reads => self.health(),
             "metrics" if reads => self.show_metrics(origin),
             "reset" if head.method == Method::POST => self.reset(head, origin).await,
@@ -113,7 +134,11 @@ fn json(status: StatusCode, body: &str) -> Reply {
 }
 
 fn page(status: StatusCode, content_type: &'static str, body: String) -> Reply {
-    let mut reply = Reply::new(Body::Whole(Bytes::from(body)));
+    whole(status, content_type, Bytes::from(body))
+}
+
+fn whole(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let mut reply = Reply::new(Body::Whole(body));
     *reply.status_mut() = status;
     let value = http::HeaderValue::from_static(content_type);
     reply

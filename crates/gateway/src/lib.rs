@@ -12,7 +12,7 @@ mod listener;
 mod metrics;
 mod request;
 
-pub use admin::Reset;
+pub use admin::{Page, Reset};
 pub use listener::{Tls, TlsError};
 pub use metrics::{Measures, Metrics};
 
@@ -54,6 +54,8 @@ pub struct Services {
     pub keyring: Arc<dyn Keyring>,
     /// Who may do what.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What can be fetched by links.
+    pub pages: Vec<Arc<dyn Page>>,
 }
 
 /// How much the door lets in at once, and for how long.

@@ -8,7 +8,9 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, error, info_span};
-use wire::sigv4::{self, CLOCK_SKEW_IAM, Claim, Family, Head, Refusal, Regions, Rules, Verified};
+use wire::sigv4::{
+    self, CLOCK_SKEW_IAM, Claim, Family, Head, Refusal, Regions, Rules, Sha256, Verified,
+};
 use wire::{Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
 
 use crate::body::{self, Held, ReplyBody, Unread};
@@ -17,6 +19,8 @@ use crate::{Gateway, Origin, Services, admin};
 const REQUEST_ID: &str = "x-amzn-requestid";
 /// The longest `User-Agent` and trace header that is passed on.
 const TEXT_BYTES_MAX: usize = 1024;
+/// The largest body that is hashed where it is read; about a millisecond.
+const HASH_INLINE_BYTES_MAX: usize = 1 << 20;
 
 impl Gateway {
     /// Answers one request, whatever happens.
@@ -162,7 +166,7 @@ impl<'a> Asked<'a> {
         let limits = &door.settings.limits;
         let held = body::read(body, max, &door.body_bytes, limits).await;
         let held = held.map_err(|unread| too_much(unread, found, max))?;
-        let hash = sigv4::sha256(&held.bytes);
+        let hash = hash(&held.bytes).await;
         let verified = claim.check(&head, &rules, &hash, &key.secret, &door.keys);
         Ok((verified.map_err(refused)?, key.caller, held))
     }
@@ -240,6 +244,16 @@ impl<'a> Asked<'a> {
             trace_id: text("x-amzn-trace-id").map(short),
         })
     }
+}
+
+/// The hash of a body, made beside the other requests when it takes long: code comes in bodies of 70 MB.
+async fn hash(body: &Bytes) -> Sha256 {
+    if body.len() <= HASH_INLINE_BYTES_MAX {
+        return sigv4::sha256(body);
+    }
+    let body = body.clone();
+    let hashing = tokio::task::spawn_blocking(move || sigv4::sha256(&body));
+    hashing.await.expect("hashing does not panic")
 }
 
 fn family(protocol: Protocol) -> Family {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::{Gateway, Key, Keyring, Limits, Reset, Services, Settings, Tls};
+use gateway::{Gateway, Key, Keyring, Limits, Page, Reset, Services, Settings, Tls};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -172,6 +172,24 @@ fn services(toys: &Arc<Toys>) -> Services {
         router: Router::new(vec![Mount::new(toys.clone()), Mount::new(Arc::new(Games))]),
         keyring: Arc::new(Ring),
         authorizer: Arc::new(AllowAll),
+        pages: vec![Arc::new(Link)],
+    }
+}
+
+/// A link to fetch something by.
+struct Link;
+
+impl Page for Link {
+    fn prefix(&self) -> &'static str {
+        "/_/toys/"
+    }
+
+    fn get<'a>(
+        &'a self,
+        rest: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Option<(&'static str, Bytes)>> + Send + 'a>> {
+        let found = (rest == "good").then(|| ("application/zip", Bytes::from("PK")));
+        Box::pin(async move { found })
     }
 }
 
@@ -674,6 +692,10 @@ async fn our_own_pages() {
     assert!(health.body.starts_with(r#"{"status":"ok","version":"#));
     assert_eq!(get("/_/nothing").await.status, 404);
     assert_eq!(get("/_/metrics").await.status, 200);
+    let link = get("/_/toys/good").await;
+    assert_eq!((link.status.as_u16(), link.body.as_str()), (200, "PK"));
+    assert_eq!(link.headers["content-type"], "application/zip");
+    assert_eq!(get("/_/toys/bad").await.status, 403);
     let reset = server.send(server.request("POST", "/_/reset", "")).await;
     assert_eq!(reset.status, 404, "reset outside dev mode");
     let head = server.send(server.request("HEAD", "/_/health", "")).await;
