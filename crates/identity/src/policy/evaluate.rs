@@ -27,7 +27,7 @@ pub struct Request<'a> {
 /// A policy under the name it is attached with.
 #[derive(Debug, Clone)]
 pub struct Attached {
-    /// What denials, logs and simulations call it: an inline policy's name or a managed policy's ARN.
+    /// What logs and simulations call it.
     pub name: Arc<str>,
     /// The compiled document.
     pub policy: Arc<Policy>,
