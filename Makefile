@@ -31,8 +31,10 @@ install: build ## copy the binary to ~/.local/bin (or PREFIX/bin)
 ##@ Check
 test: fmt clippy tidy docs unit pytest ## everything that .ci/run checks
 
-fmt: setup ## formatting
+fmt: .venv/.ready ## formatting, and lints of the tests
 	cargo fmt --all --check
+	.venv/bin/ruff format --check --quiet
+	.venv/bin/ruff check --quiet
 
 clippy: setup ## lints, warnings denied
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -60,11 +62,14 @@ coverage: test-binary .venv/.ready ## write the generated pages of docs/ anew
 
 requirements: .venv/.ready ## pin tests/requirements.txt anew
 	$(PYTHON) -m pip install --quiet pip-tools
-	cd tests && ../.venv/bin/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-emit-index-url \
-		--no-emit-trusted-host --no-header --output-file requirements.txt requirements.in
+	cd tests && for name in requirements awslambdaric; do ../.venv/bin/pip-compile --quiet --upgrade --generate-hashes \
+		--strip-extras --no-emit-index-url --no-emit-trusted-host --no-header --output-file $$name.txt $$name.in; done
 
 bench: build ## the warm path, beside its floors
 	cargo run --locked --profile $(PROFILE) -p bench -- --mayfly "$(CARGO_TARGET_DIR)/$(PROFILE_DIR)/mayfly"
+
+fuzz: setup ## every fuzz target for FOR seconds (60)
+	scripts/fuzz $(or $(FOR),60)
 
 setup: ## install what is missing: compiler, Rust, Python
 	@scripts/setup
@@ -76,4 +81,4 @@ help:
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: run build install test fmt clippy tidy docs unit pytest test-binary coverage requirements bench setup help
+.PHONY: run build install test fmt clippy tidy docs unit pytest test-binary coverage requirements bench fuzz setup help

@@ -33,7 +33,12 @@ KINDS = {
     "structure": {"structure"},
 }
 
-PROTOCOLS = {"json": {"Json10", "Json11"}, "rest-json": {"RestJson"}, "query": {"Query"}, "smithy-rpc-v2-cbor": {"Cbor"}}
+PROTOCOLS = {
+    "json": {"Json10", "Json11"},
+    "rest-json": {"RestJson"},
+    "query": {"Query"},
+    "smithy-rpc-v2-cbor": {"Cbor"},
+}
 
 
 def our_services():
@@ -65,7 +70,9 @@ def differences(service):
         lines = compare_operation(built[operation], theirs.operation_model(operation), rest)
         yield from (f"{name} {operation} {line}" for line in lines)
     for operation in sorted(known & unbuilt.keys()) if rest else ():
-        yield from (f"{name} {operation} {line}" for line in address(unbuilt[operation], theirs.operation_model(operation)))
+        yield from (
+            f"{name} {operation} {line}" for line in address(unbuilt[operation], theirs.operation_model(operation))
+        )
 
 
 def metadata(service, theirs):
