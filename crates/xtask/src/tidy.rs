@@ -150,14 +150,14 @@ impl File {
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let in_tests = self.is_test() || !self.is_rust();
         let lines: Vec<_> = self.text.lines().collect();
-        let end = lines
-            .windows(2)
-            .position(|pair| {
-                pair[0].trim() == "#[cfg(test)]"
-                    && pair[1].trim_start().starts_with("mod ")
-                    && !pair[1].ends_with(';')
-            })
-            .unwrap_or(lines.len());
+        // Further attributes may stand between the two.
+        let opens_tests = |from: &usize| {
+            let mut after = lines[from + 1..].iter().map(|line| line.trim());
+            let module = after.find(|line| !line.starts_with("#["));
+            lines[*from].trim() == "#[cfg(test)]"
+                && module.is_some_and(|line| line.starts_with("mod ") && !line.ends_with(';'))
+        };
+        let end = (0..lines.len()).find(opens_tests).unwrap_or(lines.len());
         let end = if in_tests { 0 } else { end };
         lines
             .into_iter()
@@ -409,7 +409,7 @@ mod tests {
         check(
             arns,
             source,
-            "#[cfg(test)]\nmod tests {\n\"arn:aws:x\"",
+            "#[cfg(test)]\n#[allow(x)]\nmod tests {\n\"arn:aws:x\"",
             &[],
         );
         check(arns, "crates/engine/tests/pool.rs", "\"arn:aws:x\"", &[]);
