@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{Api, Client, EXTENSIONS_MAX, FunctionFacts, Happening};
+use crate::egress::{self, Egress};
 use crate::events::LogTarget;
 use crate::failure::Failure;
 use crate::http::Connection;
@@ -30,7 +31,7 @@ use crate::log::{Log, Pipes, TELEMETRY_FD};
 use crate::pool::Room;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
-use crate::spec::{Credentials, FunctionSpec, Refusal};
+use crate::spec::{Credentials, FunctionSpec, NetworkPolicy, Refusal};
 use crate::variables::{extension_variables, runtime_variables};
 
 /// The init phase; then init runs again inside the invocation
@@ -193,6 +194,14 @@ impl Environment {
         endpoint.set_nonblocking(true).map_err(internal)?;
 
         let stop = CancellationToken::new();
+        let egress = Egress {
+            allowed: shared.config.private_networks.clone(),
+            tasks: shared.tasks.clone(),
+            stop: stop.child_token(),
+        };
+        egress
+            .serve(listeners, sandbox.take_udp())
+            .map_err(internal)?;
         shared.events.endpoint(spec, endpoint, stop.child_token());
         shared.tasks.spawn(log.clone().watch(stop.child_token()));
         let handle = Arc::new(Handle {
@@ -759,6 +768,11 @@ fn sandbox_plan(spec: &FunctionSpec, name: &str, endpoint_port: u16) -> sandbox:
     plan.listeners = [9001, endpoint_port]
         .map(|port| std::net::SocketAddrV4::new(local, port))
         .to_vec();
+    if spec.network == NetworkPolicy::Internet {
+        plan.egress = sandbox::Egress::Transparent;
+        plan.listeners.extend(egress::addresses(egress::TCP_PORTS));
+        plan.udp.extend(egress::addresses(egress::UDP_PORTS));
+    }
     plan
 }
 

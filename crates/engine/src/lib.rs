@@ -6,6 +6,7 @@
 
 mod admission;
 mod api;
+mod egress;
 mod environment;
 mod events;
 mod failure;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use shared::Shared;
 
+pub use egress::Network;
 pub use events::{Events, LogLine, LogTarget};
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Invocation, LOG_TAIL_BYTES,
@@ -58,6 +60,8 @@ pub struct Config {
     pub memory_mb_max: u64,
     /// Port on 127.0.0.1 where a function finds Mayfly.
     pub endpoint_port: u16,
+    /// Private networks that functions with [`NetworkPolicy::Internet`] may reach all the same.
+    pub private_networks: Vec<Network>,
     /// How sandboxes are made.
     pub sandbox: sandbox::Config,
 }
@@ -71,6 +75,7 @@ impl Config {
             environments_max: 1000,
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,
+            private_networks: Vec::new(),
             sandbox: sandbox::Config::this_exe(),
         }
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{LogFormat, LogLevel, Mode, Part, Refusal, Status, ThrottleReason};
+use engine::{
+    LogFormat, LogLevel, Mode, Network, NetworkPolicy, Part, Refusal, Status, ThrottleReason,
+};
 use tokio::sync::mpsc;
 
 use crate::bed::{Answer, Bed, invocation};
@@ -564,5 +566,57 @@ def handler(event, context):
         .sum();
     assert_eq!(long, 2_500_001);
     assert!(all.iter().all(|line| line.len() <= 1 << 20));
+    bed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_internet_is_open_when_the_policy_says_so() {
+    // A network of this machine's own stands for the internet: allowed by name, on a port that leads out.
+    let outside = tokio::net::TcpListener::bind("127.0.83.7:27017")
+        .await
+        .unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = outside.accept().await {
+            stream.writable().await.unwrap();
+            stream.try_write(b"hello from outside").unwrap();
+        }
+    });
+    let network = Network("127.0.83.0".parse().unwrap(), 24);
+    let bed = Bed::with(|config| config.private_networks.push(network));
+    let code = "
+import socket
+def handler(event, context):
+    answers = []
+    for address in [('127.0.83.7', 27017), ('127.0.84.7', 27017), ('169.254.169.254', 80), ('192.0.2.1', 12345)]:
+        try:
+            s = socket.create_connection(address, 5)
+            answers.append(s.recv(100).decode())
+        except OSError as error:
+            answers.append(type(error).__name__)
+    answers.append(socket.create_connection(('127.0.0.1', 4566), 5).recv(100).decode())
+    return answers
+";
+    let mut spec = bed.function(code);
+    spec.network = NetworkPolicy::Internet;
+    let answer = bed.once(spec, "{}").await;
+    let json = answer.json();
+    let texts: Vec<&str> = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (texts[0], texts[4]),
+        ("hello from outside", "hello from the endpoint"),
+        "{json}"
+    );
+    // Closed without a byte, one way or the other.
+    for text in &texts[1..4] {
+        assert!(
+            ["", "ConnectionResetError", "ConnectionRefusedError"].contains(text),
+            "{json}"
+        );
+    }
     bed.end().await;
 }
