@@ -75,6 +75,13 @@ async fn allocates_past_its_memory() {
     let spec = Arc::new(spec);
     bed.invoke(&spec, "32").await.gives("33554432");
     let died = bed.invoke(&spec, "400").await;
+    if bed.engine.limits().starts_with("best effort") {
+        // Without a cgroup the allocation is refused instead, and Python says so itself.
+        assert!(died.failed(), "{}", died.text());
+        bed.invoke(&spec, "32").await.gives("33554432");
+        bed.end().await;
+        return;
+    }
     died.fails(
         "Runtime.OutOfMemory",
         "RequestId: REQUEST Error: Runtime exited with error: signal: killed",
