@@ -17,7 +17,7 @@ pub trait Events: Send + Sync + 'static {
     fn report(&self, function: &FunctionSpec, report: &Report);
 
     /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
-    /// namespace to the address of [`crate::Config::endpoint`], until `stop` is cancelled. The listener does not block.
+    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. The listener does not block.
     fn endpoint(&self, function: &FunctionSpec, listener: TcpListener, stop: CancellationToken);
 }
 

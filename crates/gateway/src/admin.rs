@@ -23,11 +23,11 @@ pub trait Page: Send + Sync {
     fn prefix(&self) -> &'static str;
 
     /// What the rest of the path stands for: a content type and the content.
-    fn get<'a>(
-        &'a self,
-        rest: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Option<(&'static str, Bytes)>> + Send + 'a>>;
+    fn get<'a>(&'a self, rest: &'a str) -> Found<'a>;
 }
+
+/// A content type and the content, if there is any.
+pub type Found<'a> = Pin<Box<dyn Future<Output = Option<(&'static str, Bytes)>> + Send + 'a>>;
 
 const PREFIX: &str = "/_/";
 

@@ -12,7 +12,7 @@ mod listener;
 mod metrics;
 mod request;
 
-pub use admin::{Page, Reset};
+pub use admin::{Found, Page, Reset};
 pub use listener::{Tls, TlsError};
 pub use metrics::{Measures, Metrics};
 

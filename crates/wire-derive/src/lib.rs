@@ -90,7 +90,9 @@ fn structure(
     }
     let count = idents.len();
     // Names of our own, so that a member called `at` or `members` hides nothing.
-    let locals: Vec<_> = (0..count).map(|index| format_ident!("member_{index}")).collect();
+    let locals: Vec<_> = (0..count)
+        .map(|index| format_ident!("member_{index}"))
+        .collect();
     Ok(quote! {
         impl ::wire::Shape for #ident {
             #[allow(unused_mut, unused_variables)]

@@ -72,7 +72,9 @@ impl Node {
     /// A member of a structure.
     pub fn get(&self, name: &str) -> Option<&Node> {
         match self {
-            Node::Map(members) | Node::Entries(members) => members.iter().find(|(key, _)| key == name).map(|(_, v)| v),
+            Node::Map(members) | Node::Entries(members) => {
+                members.iter().find(|(key, _)| key == name).map(|(_, v)| v)
+            }
             Node::Form(members) => members.get(name),
             _ => None,
         }

@@ -317,8 +317,8 @@ async fn described(logs: &Logs, cx: &Context, name: String, group: Group) -> Res
 /// Lists log groups by name.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_ListLogGroups.html>
 ///
-/// Its filters by data source, field index and tag are not built, so its type does not have them; a request with one of
-/// them would be answered as if it had none, hence [`Unfiltered`].
+/// Its filters by data source, field index and tag are not built. Ignored, they would be answered as if there were none,
+/// so any value of them is refused.
 #[derive(Shape)]
 #[shape(rename_all = "camelCase")]
 pub struct ListLogGroups {
