@@ -38,6 +38,21 @@ pub trait Keyring: Send + Sync {
     ) -> Result<Key, Refusal>;
 }
 
+impl Keyring for identity::Identity {
+    fn find(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Key, Refusal> {
+        let found = self.find_key(access_key_id, session_token, now)?;
+        Ok(Key {
+            secret: found.secret,
+            caller: found.caller,
+        })
+    }
+}
+
 /// An access key and who it stands for.
 pub struct Key {
     /// The secret access key.
