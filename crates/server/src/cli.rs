@@ -24,7 +24,7 @@ pub enum Command {
 /// The keys that `env` takes: those that tell which server is meant.
 const KEYS_OF_ENV: &[&str] = &["data", "listen"];
 /// The keys that `run` and `doctor` take: those that tell which runtimes there are.
-const KEYS_OF_TOOLS: &[&str] = &["data", "runtimes", "runtime_policy"];
+const KEYS_OF_TOOLS: &[&str] = &["data", "runtimes", "aws_runtime_clients", "runtime_policy"];
 
 /// Reads the command line; exits after `--help` and after what it does not understand.
 pub fn parse() -> Command {

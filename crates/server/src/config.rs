@@ -39,7 +39,13 @@ pub struct Config {
     pub body_bytes_max: usize,
     pub metrics_for_anyone: bool,
     pub runtimes: BTreeMap<String, PathBuf>,
+    pub aws_runtime_clients: BTreeMap<String, PathBuf>,
     pub runtime_policy: Policy,
+    pub concurrency: u32,
+    pub environments_max: usize,
+    pub environments_memory_mb_max: Option<u64>,
+    pub environment_idle: Duration,
+    pub internet: bool,
 }
 
 /// Where the certificate is.
@@ -114,7 +120,13 @@ struct Draft {
     body_bytes_max: usize,
     metrics_for_anyone: bool,
     runtimes: BTreeMap<String, PathBuf>,
+    aws_runtime_clients: BTreeMap<String, PathBuf>,
     runtime_policy: Policy,
+    concurrency: u32,
+    environments_max: usize,
+    environments_memory_mb_max: Option<u64>,
+    environment_idle_seconds: u64,
+    internet: bool,
 }
 
 /// Why a configuration cannot be used.
@@ -191,6 +203,7 @@ impl Config {
             data: data.to_owned(),
             policy: self.runtime_policy,
             paths: self.runtimes.clone(),
+            aws_clients: self.aws_runtime_clients.clone(),
         }
     }
 
@@ -249,7 +262,13 @@ impl Draft {
             body_bytes_max: self.body_bytes_max,
             metrics_for_anyone: self.metrics_for_anyone,
             runtimes: self.runtimes,
+            aws_runtime_clients: self.aws_runtime_clients,
             runtime_policy: self.runtime_policy,
+            concurrency: self.concurrency,
+            environments_max: self.environments_max,
+            environments_memory_mb_max: self.environments_memory_mb_max,
+            environment_idle: Duration::from_secs(self.environment_idle_seconds),
+            internet: self.internet,
         };
         let beyond_loopback = !config.listen.ip().is_loopback();
         if config.dev && beyond_loopback {

@@ -98,6 +98,25 @@ impl Folder {
         self.write_private(ENDPOINT_FILE, &format!("{url}\n"))
     }
 
+    /// Deletes what the services keep here; what the operator wrote and what names the server stays.
+    pub fn empty(&self) -> Result<()> {
+        const STAYS: &[&str] = &[FORMAT_FILE, ENDPOINT_FILE, CREDENTIALS_FILE];
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let stays = STAYS.iter().chain(MAY_BE_THERE);
+            if stays.into_iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            let path = entry.path();
+            let removed = match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(&path),
+                false => fs::remove_file(&path),
+            };
+            removed.with_context(|| format!("cannot delete {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// Writes a file that only its owner can read, whole or not at all.
     pub fn write_private(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path.join(name);
@@ -145,6 +164,21 @@ mod tests {
         Folder::open_or_make(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         assert_eq!(Folder::open(&path).unwrap().endpoint().unwrap(), "http://x");
+    }
+
+    #[test]
+    fn emptying_leaves_what_the_operator_wrote() {
+        let outer = tempfile::tempdir().unwrap();
+        fs::write(outer.path().join("mayfly.toml"), "dev = true").unwrap();
+        let folder = Folder::open_or_make(outer.path()).unwrap();
+        fs::create_dir_all(outer.path().join("store/blobs")).unwrap();
+        fs::write(outer.path().join("store/blobs/x"), "").unwrap();
+        folder.set_endpoint("http://x").unwrap();
+        folder.empty().unwrap();
+        let left = fs::read_dir(outer.path()).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["endpoint", "format", "mayfly.toml"]);
     }
 
     #[test]

@@ -11,8 +11,11 @@ mod doctor;
 mod env;
 mod folder;
 mod logging;
+mod notify;
+mod reset;
 mod run;
 mod serve;
+mod workers;
 
 use std::process::ExitCode;
 

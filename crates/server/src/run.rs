@@ -63,6 +63,9 @@ fn variable(text: &str) -> Result<(String, String), String> {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(letters) {
         return Err(format!("{name:?} is not the name of a variable"));
     }
+    if engine::RESERVED_VARIABLES.contains(&name) {
+        return Err(format!("{name} is reserved: the runtime sets it"));
+    }
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -197,7 +200,7 @@ fn scope(region: &str) -> Scope {
 }
 
 fn spec(args: &RunArgs, code: &Code, runtime: Arc<Runtime>, round: u64) -> FunctionSpec {
-    let name = "run";
+    let (name, region) = ("run", "us-east-1");
     FunctionSpec {
         key: format!("run/{round}"),
         pool: PoolKey {
@@ -206,10 +209,10 @@ fn spec(args: &RunArgs, code: &Code, runtime: Arc<Runtime>, round: u64) -> Funct
         },
         name: name.to_owned(),
         version: "$LATEST".to_owned(),
-        region: "us-east-1".to_owned(),
+        region: region.to_owned(),
         handler: code.handler.clone(),
+        runtime_version_arn: Some(Arn::runtime(region, &runtime.digest).to_string()),
         runtime,
-        runtime_version_arn: None,
         timeout: Duration::from_secs(args.timeout),
         memory_mb: args.memory,
         ephemeral_mb: 512,
@@ -246,7 +249,7 @@ struct ToStderr;
 impl Events for ToStderr {
     fn lines(&self, _: &LogTarget, lines: Vec<LogLine>) {
         for line in lines {
-            eprintln!("{}", line.text);
+            eprintln!("{}", line.text.trim_end_matches('\n'));
         }
     }
 

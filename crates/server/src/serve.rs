@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use gateway::{Gateway, Limits, Settings, Tls};
+use gateway::{Gateway, Limits, Reset, Settings, Tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 
-use crate::app::App;
+use crate::app::Around;
 use crate::config::{self, Config};
 use crate::folder::Folder;
 use crate::logging;
+use crate::notify;
+use crate::reset::Apps;
 
 /// Runs the server to its end.
 pub fn serve(config: Config) -> Result<ExitCode> {
@@ -31,7 +35,6 @@ pub fn serve(config: Config) -> Result<ExitCode> {
 
 async fn run(config: Arc<Config>) -> Result<ExitCode> {
     let folder = Folder::open_or_make(&config.data)?;
-    let app = App::start(&config, &folder).await?;
     let tls = config.tls.as_ref();
     let tls = tls.map(|files| Tls::from_pem_files(&files.certificate, &files.key));
     let tls = tls.transpose()?;
@@ -40,34 +43,61 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
         .with_context(|| format!("cannot listen on {}", config.listen))?;
     let mut signals = Signals::new()?;
 
-    let gateway = Gateway::new(app.services(), settings(&config, &app));
+    let broken = CancellationToken::new();
+    let slot = Arc::new(OnceLock::new());
+    let apps = Arc::new(Apps::start(around(&config, &folder, &slot, &broken)).await?);
+    let gateway = Gateway::new(apps.services().await, settings(&config, &apps));
+    let gateway = slot.get_or_init(|| gateway);
     let at = listener.local_addr()?;
     folder.set_endpoint(&config.url(at))?;
     gateway.listen(listener, tls);
     announce(&config, &folder, at);
+    notify::tell("READY=1");
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        () = broken.cancelled() => error!("the server ends, because a part of it broke"),
+    }
+    notify::tell("STOPPING=1");
     info!(limit = ?config.drain, "draining: no new requests; a second signal ends at once");
     let drained = tokio::select! {
-        drained = drain(&gateway, &app, &config) => drained,
+        drained = drain(gateway, &apps, config.drain) => drained,
         () = signals.next() => false,
     };
-    if drained {
-        info!("stopped");
-        Ok(ExitCode::SUCCESS)
-    } else {
+    if !drained {
         warn!("stopped with requests under way");
-        Ok(ExitCode::FAILURE)
+        return Ok(ExitCode::FAILURE);
+    }
+    info!("stopped");
+    Ok(match broken.is_cancelled() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
+fn around(
+    config: &Arc<Config>,
+    folder: &Folder,
+    gateway: &Arc<OnceLock<Gateway>>,
+    broken: &CancellationToken,
+) -> Around {
+    Around {
+        config: config.clone(),
+        folder: folder.clone(),
+        gateway: gateway.clone(),
+        broken: broken.clone(),
     }
 }
 
-async fn drain(gateway: &Gateway, app: &App, config: &Config) -> bool {
-    let drained = gateway.drain(config.drain).await;
-    app.stop().await;
+/// Requests first, then what they started, both within `limit`.
+async fn drain(gateway: &Gateway, apps: &Apps, limit: Duration) -> bool {
+    let began = Instant::now();
+    let drained = gateway.drain(limit).await;
+    apps.stop(limit.saturating_sub(began.elapsed())).await;
     drained
 }
 
-fn settings(config: &Config, _app: &App) -> Settings {
+fn settings(config: &Config, apps: &Arc<Apps>) -> Settings {
     Settings {
         limits: Limits {
             connections: config.connections_max,
@@ -75,9 +105,9 @@ fn settings(config: &Config, _app: &App) -> Settings {
             body_bytes: config.body_bytes_max,
             ..Limits::default()
         },
-        reset: None,
+        reset: config.dev.then(|| apps.clone() as Arc<dyn Reset>),
         metrics_for_anyone: config.metrics_for_anyone,
-        measures: Vec::new(),
+        measures: vec![apps.clone()],
     }
 }
 

@@ -16,7 +16,7 @@ pub const KEYS: &[Key] = &[
         default: "~/.local/share/mayfly",
         help: "The folder that holds everything: records, code, logs, credentials. Made on first start, for its \
                owner only. One server at a time.",
-        set: |draft, value| Ok(draft.data = path(value)?),
+        set: |draft, value| put(&mut draft.data, path(value)),
     },
     Key {
         name: "listen",
@@ -53,14 +53,14 @@ pub const KEYS: &[Key] = &[
         form: Form::Text("FILE"),
         default: "",
         help: "A PEM file with the certificate and its chain. With it (and `tls_key`) the server speaks TLS only.",
-        set: |draft, value| Ok(draft.tls_certificate = Some(path(value)?)),
+        set: |draft, value| put(&mut draft.tls_certificate, path(value).map(Some)),
     },
     Key {
         name: "tls_key",
         form: Form::Text("FILE"),
         default: "",
         help: "A PEM file with the private key of `tls_certificate`.",
-        set: |draft, value| Ok(draft.tls_key = Some(path(value)?)),
+        set: |draft, value| put(&mut draft.tls_key, path(value).map(Some)),
     },
     Key {
         name: "insecure_plaintext_listen",
@@ -68,7 +68,7 @@ pub const KEYS: &[Key] = &[
         default: "false",
         help: "Allows to listen beyond loopback without TLS, for example behind a proxy that speaks TLS. Everything \
                crosses that network in clear.",
-        set: |draft, value| Ok(draft.insecure_plaintext_listen = switch(value)?),
+        set: |draft, value| put(&mut draft.insecure_plaintext_listen, switch(value)),
     },
     Key {
         name: "dev",
@@ -77,7 +77,7 @@ pub const KEYS: &[Key] = &[
         help: "Dev mode, for people who come from an emulator. Loopback only. The key pair `test` / `test` is an \
                administrator of account 000000000000, a 12-digit access key id (with any secret equal to `test`) is \
                an administrator of that account, and `POST /_/reset` empties everything. Nothing else is weaker.",
-        set: |draft, value| Ok(draft.dev = switch(value)?),
+        set: |draft, value| put(&mut draft.dev, switch(value)),
     },
     Key {
         name: "account",
@@ -132,35 +132,35 @@ pub const KEYS: &[Key] = &[
         default: "30",
         help: "How long invocations under way may take to finish after SIGTERM or SIGINT. A second signal ends \
                them at once.",
-        set: |draft, value| Ok(draft.drain_seconds = number(value)?),
+        set: |draft, value| put(&mut draft.drain_seconds, number(value)),
     },
     Key {
         name: "connections_max",
         form: Form::Number,
         default: "4096",
         help: "Connections at once; further ones wait.",
-        set: |draft, value| Ok(draft.connections_max = at_least_one(value)?),
+        set: |draft, value| put(&mut draft.connections_max, at_least_one(value)),
     },
     Key {
         name: "requests_max",
         form: Form::Number,
         default: "8192",
         help: "Requests worked on at once; further ones are answered 503.",
-        set: |draft, value| Ok(draft.requests_max = at_least_one(value)?),
+        set: |draft, value| put(&mut draft.requests_max, at_least_one(value)),
     },
     Key {
         name: "body_bytes_max",
         form: Form::Number,
         default: "1073741824",
         help: "Bytes of request bodies held at once, all requests together; further ones wait.",
-        set: |draft, value| Ok(draft.body_bytes_max = at_least_one(value)?),
+        set: |draft, value| put(&mut draft.body_bytes_max, at_least_one(value)),
     },
     Key {
         name: "metrics_for_anyone",
         form: Form::Switch,
         default: "false",
         help: "Whether `/_/metrics` answers other machines too. It names operations and counts, no contents.",
-        set: |draft, value| Ok(draft.metrics_for_anyone = switch(value)?),
+        set: |draft, value| put(&mut draft.metrics_for_anyone, switch(value)),
     },
     Key {
         name: "runtimes",
@@ -168,9 +168,19 @@ pub const KEYS: &[Key] = &[
         default: "",
         help: "Interpreters to use for runtimes, before any that is found on the machine; in the file a table \
                `[runtimes]` with lines such as `\"python3.11\" = \"/opt/python/bin/python3.11\"`.",
+        set: |draft, value| put(&mut draft.runtimes, value.split(',').map(runtime).collect()),
+    },
+    Key {
+        name: "aws_runtime_clients",
+        form: Form::Map("ID=DIR,..."),
+        default: "",
+        help: "Folders that AWS's own runtime client was installed into, with `pip install --target DIR awslambdaric`, \
+               to be used for a runtime instead of Mayfly's bootstrap; in the file a table `[aws_runtime_clients]`.",
         set: |draft, value| {
-            draft.runtimes = value.split(',').map(runtime).collect::<Result<_, _>>()?;
-            Ok(())
+            put(
+                &mut draft.aws_runtime_clients,
+                value.split(',').map(runtime).collect(),
+            )
         },
     },
     Key {
@@ -188,7 +198,53 @@ pub const KEYS: &[Key] = &[
             Ok(())
         },
     },
+    Key {
+        name: "concurrency",
+        form: Form::Number,
+        default: "1000",
+        help: "Invocations at once in each account and region, as AWS's quota of the same number.",
+        set: |draft, value| put(&mut draft.concurrency, at_least_one(value)),
+    },
+    Key {
+        name: "environments_max",
+        form: Form::Number,
+        default: "1000",
+        help: "Environments alive at once on this machine, busy or idle. Idle ones are ended to make room.",
+        set: |draft, value| put(&mut draft.environments_max, at_least_one(value)),
+    },
+    Key {
+        name: "environments_memory_mb_max",
+        form: Form::Number,
+        default: "",
+        help: "The memory that all environments may have together, by their MemorySize, in megabytes. Without it, \
+               three quarters of the machine's.",
+        set: |draft, value| {
+            put(
+                &mut draft.environments_memory_mb_max,
+                at_least_one(value).map(Some),
+            )
+        },
+    },
+    Key {
+        name: "environment_idle_seconds",
+        form: Form::Number,
+        default: "600",
+        help: "How long an environment is kept after its last invocation.",
+        set: |draft, value| put(&mut draft.environment_idle_seconds, number(value)),
+    },
+    Key {
+        name: "internet",
+        form: Form::Switch,
+        default: "false",
+        help: "Whether functions may reach the internet. Without it they reach Mayfly's own endpoint and nothing else.",
+        set: |draft, value| put(&mut draft.internet, switch(value)),
+    },
 ];
+
+fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *place = value?;
+    Ok(())
+}
 
 fn runtime(pair: &str) -> Result<(String, PathBuf), String> {
     let (id, program) = pair.split_once('=').ok_or("write it as ID=PATH")?;
@@ -211,9 +267,10 @@ fn number<N: FromStr>(value: &str) -> Result<N, String> {
     value.parse().map_err(|_| "not a whole number".to_owned())
 }
 
-fn at_least_one(value: &str) -> Result<usize, String> {
-    match number(value)? {
-        0 => Err("must be at least 1".to_owned()),
-        number => Ok(number),
+fn at_least_one<N: FromStr + From<u8> + PartialOrd>(value: &str) -> Result<N, String> {
+    let number: N = number(value)?;
+    match number < N::from(1) {
+        true => Err("must be at least 1".to_owned()),
+        false => Ok(number),
     }
 }
