@@ -1,0 +1,421 @@
+//! Asynchronous invocations. An event is in a durable queue before it is acknowledged, and leaves it after it was handled
+//! (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html>).
+//!
+//! Each function has a queue, so that one that is slow or throttled holds up nobody else; a queue has a worker for as
+//! long as it has events. A function's error is tried again after one and after two minutes; when the event cannot even
+//! be let in, it goes back to the queue until it is too old, and uses up none of these attempts.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use store::Leased;
+use tokio::sync::Semaphore;
+use wire::{Arn, Scope};
+
+use crate::error::Error;
+use crate::invoke::{Call, Done};
+use crate::record::{EVENTS, event_queue, read_key};
+use crate::{Functions, Inner, Worker};
+
+/// Events of one function that run at once, whatever its concurrency.
+const RUNNING_MAX: usize = 1000;
+/// Events taken from a queue at once.
+const LEASE_MAX: usize = 10;
+/// How long nobody else gets an event that is being handled; extended for as long as it runs.
+const LEASE: Duration = Duration::from_secs(60);
+/// How often the lease of a running event is extended.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+/// How old an event gets, unless configured (which comes with event-invoke configurations).
+const AGE_MAX_MS: i64 = 6 * 3600 * 1000;
+/// Waits before the second and the third attempt after a function's error.
+const RETRY_AFTER_MS: [i64; 2] = [60_000, 120_000];
+/// First and last wait of an event that was not let in.
+const BACK_OFF_MS: (i64, i64) = (1000, 300_000);
+/// How long a worker waits after the store failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is kept of an event beside its payload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Header {
+    request_id: String,
+    qualifier: Option<String>,
+    /// As the caller named the function.
+    arn: String,
+    trace_id: Option<String>,
+    accepted_ms: i64,
+    /// Attempts that ended with the function's error.
+    errors: usize,
+}
+
+/// An event as it is in the queue: the length of the header, the header as JSON, the payload as it came.
+struct Event {
+    header: Header,
+    payload: Bytes,
+}
+
+impl Event {
+    fn encode(&self) -> Result<Bytes, Error> {
+        let header =
+            serde_json::to_vec(&self.header).map_err(|e| Error::Internal(e.to_string()))?;
+        let length = u32::try_from(header.len()).map_err(|e| Error::Internal(e.to_string()))?;
+        let mut whole = BytesMut::with_capacity(4 + header.len() + self.payload.len());
+        whole.put_u32(length);
+        whole.put_slice(&header);
+        whole.put_slice(&self.payload);
+        Ok(whole.freeze())
+    }
+
+    fn decode(mut whole: Bytes) -> Option<Event> {
+        let length = whole.split_to_checked(4)?;
+        let length = u32::from_be_bytes(length.as_ref().try_into().ok()?);
+        let header = whole.split_to_checked(usize::try_from(length).ok()?)?;
+        Some(Event {
+            header: serde_json::from_slice(&header).ok()?,
+            payload: whole,
+        })
+    }
+
+    /// Names the event in its queue: once for each attempt, so that a repeated push does nothing.
+    fn id(&self) -> String {
+        format!("{}#{}", self.header.request_id, self.header.errors)
+    }
+}
+
+trait SplitChecked {
+    fn split_to_checked(&mut self, at: usize) -> Option<Bytes>;
+}
+
+impl SplitChecked for Bytes {
+    fn split_to_checked(&mut self, at: usize) -> Option<Bytes> {
+        (at <= self.len()).then(|| self.split_to(at))
+    }
+}
+
+/// The queues that have a worker.
+#[derive(Default)]
+pub(crate) struct Workers(Mutex<HashSet<String>>);
+
+impl Workers {
+    fn enter(&self, queue: &str) -> bool {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.insert(queue.to_owned())
+    }
+
+    fn leave(&self, queue: &str) {
+        let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.remove(queue);
+    }
+}
+
+impl Functions {
+    /// Puts an event on the disk. When this returns it will be handled, whatever happens.
+    pub(crate) async fn push_event(
+        &self,
+        call: &Call,
+        qualifier: Option<&str>,
+        payload: Bytes,
+    ) -> Result<(), Error> {
+        let now_ms = self.inner.clock.now_ms();
+        let event = Event {
+            header: Header {
+                request_id: call.request_id.clone(),
+                qualifier: qualifier.map(str::to_owned),
+                arn: call.arn.to_string(),
+                trace_id: call.trace_id.clone(),
+                accepted_ms: now_ms,
+                errors: 0,
+            },
+            payload,
+        };
+        let queue = event_queue(&call.function.at, &call.function.name);
+        let body = event.encode()?;
+        self.inner
+            .queues
+            .push(&queue, &event.id(), now_ms, body)
+            .await?;
+        self.inner.meter.event_received(call, &self.inner);
+        self.serve_queue(queue);
+        Ok(())
+    }
+
+    /// Gives a queue a worker, unless it has one.
+    fn serve_queue(&self, queue: String) {
+        if !self.inner.event_workers.enter(&queue) {
+            return;
+        }
+        let functions = self.clone();
+        self.inner.tasks.spawn(async move {
+            functions.work(&queue).await;
+        });
+    }
+
+    async fn work(&self, queue: &str) {
+        let Some((at, name)) = read_key(EVENTS, queue) else {
+            tracing::error!(queue, "a queue of events has an odd name");
+            return;
+        };
+        let running = Arc::new(Semaphore::new(RUNNING_MAX));
+        let closing = self.inner.closing.clone();
+        while !closing.is_cancelled() {
+            let round = tokio::select! {
+                round = self.round(&at, &name, queue, &running) => round,
+                () = closing.cancelled() => return,
+            };
+            match round {
+                Ok(true) => {}
+                Ok(false) => {
+                    // Left before the last look, so that a push in between finds a worker: this one or a new one.
+                    self.inner.event_workers.leave(queue);
+                    let empty = match self.inner.queues.depth(queue).await {
+                        Ok(depth) => depth.live() == 0,
+                        Err(_) => false,
+                    };
+                    if empty || !self.inner.event_workers.enter(queue) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, queue, "could not take events");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Takes what is due and begins to handle it, or waits for more; `false` when there is nothing left at all.
+    async fn round(
+        &self,
+        at: &Scope,
+        name: &str,
+        queue: &str,
+        running: &Arc<Semaphore>,
+    ) -> Result<bool, Error> {
+        let permit = Arc::clone(running).acquire_owned().await;
+        let first = permit.expect("the semaphore is never closed");
+        let room = (running.available_permits() + 1).min(LEASE_MAX);
+        let leased = self.inner.queues.lease(queue, room, LEASE).await?;
+        if leased.is_empty() {
+            drop(first);
+            if self.inner.queues.depth(queue).await?.live() == 0 {
+                return Ok(false);
+            }
+            self.inner.queues.ready(queue).await?;
+            return Ok(true);
+        }
+        let mut permits = vec![first];
+        for _ in 1..leased.len() {
+            let permit = Arc::clone(running).acquire_owned().await;
+            permits.push(permit.expect("the semaphore is never closed"));
+        }
+        for (event, permit) in leased.into_iter().zip(permits) {
+            let (functions, at, name) = (self.clone(), at.clone(), name.to_owned());
+            self.inner.tasks.spawn(async move {
+                functions.handle(&at, &name, event).await;
+                drop(permit);
+            });
+        }
+        Ok(true)
+    }
+
+    /// Handles one event and says so to the queue. What cannot be said is handled again: at least once.
+    async fn handle(&self, at: &Scope, name: &str, leased: Leased) {
+        let queues = &self.inner.queues;
+        let told = match Event::decode(leased.body.clone()) {
+            None => queues.bury(&leased.token, "the event cannot be read").await,
+            Some(event) => match self.attempt(at, name, &event, &leased).await {
+                Verdict::Done => queues.ack(&leased.token).await,
+                Verdict::Later(not_before_ms) => queues.retry(&leased.token, not_before_ms).await,
+                Verdict::Again(next, not_before_ms) => {
+                    self.push_again(at, name, &next, not_before_ms, &leased)
+                        .await
+                }
+            },
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, function = name, "an event will be handled again");
+        }
+    }
+
+    async fn push_again(
+        &self,
+        at: &Scope,
+        name: &str,
+        next: &Event,
+        not_before_ms: i64,
+        leased: &Leased,
+    ) -> store::Result<()> {
+        let queue = event_queue(at, name);
+        let Ok(body) = next.encode() else {
+            return self.inner.queues.retry(&leased.token, not_before_ms).await;
+        };
+        let queues = &self.inner.queues;
+        queues.push(&queue, &next.id(), not_before_ms, body).await?;
+        queues.ack(&leased.token).await
+    }
+
+    async fn attempt(&self, at: &Scope, name: &str, event: &Event, leased: &Leased) -> Verdict {
+        let now_ms = self.inner.clock.now_ms();
+        let header = &event.header;
+        let Some(function) = self.inner.functions.get(at, name) else {
+            tracing::info!(function = name, "an event's function is gone");
+            return Verdict::Done;
+        };
+        let call = Call {
+            function,
+            arn: Arn::parse(&header.arn).unwrap_or_else(Arn::any),
+            request_id: header.request_id.clone(),
+            trace_id: header.trace_id.clone(),
+        };
+        let never = call.function.record.reserved_concurrency == Some(0);
+        if never || now_ms - header.accepted_ms > AGE_MAX_MS {
+            let why = if never { "no concurrency" } else { "age" };
+            tracing::info!(
+                function = name,
+                request = header.request_id,
+                why,
+                "event dropped"
+            );
+            self.inner.meter.event_dropped(&call, &self.inner);
+            return Verdict::Done;
+        }
+        self.inner
+            .meter
+            .event_age(&call, now_ms - header.accepted_ms, &self.inner);
+        let result = self.run_leased(&call, event, leased).await;
+        self.verdict(&call, event, leased, result)
+    }
+
+    /// Runs the function, and keeps the lease meanwhile.
+    async fn run_leased(&self, call: &Call, event: &Event, leased: &Leased) -> Result<Done, Error> {
+        let qualifier = event.header.qualifier.as_deref();
+        let run = self.call(call, qualifier, event.payload.clone(), None, false);
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                done = &mut run => return done,
+                () = tokio::time::sleep(EXTEND_EVERY) => {
+                    if let Err(error) = self.inner.queues.extend(&leased.token, LEASE).await {
+                        tracing::warn!(%error, "the lease of a running event was not extended");
+                    }
+                }
+            }
+        }
+    }
+
+    fn verdict(
+        &self,
+        call: &Call,
+        event: &Event,
+        leased: &Leased,
+        result: Result<Done, Error>,
+    ) -> Verdict {
+        let now_ms = self.inner.clock.now_ms();
+        match result {
+            Ok(done) if done.outcome.function_error.is_none() => Verdict::Done,
+            Ok(_) => match RETRY_AFTER_MS.get(event.header.errors) {
+                Some(wait_ms) => {
+                    let mut header = event.header.clone();
+                    header.errors += 1;
+                    let payload = event.payload.clone();
+                    Verdict::Again(Event { header, payload }, now_ms + wait_ms)
+                }
+                None => {
+                    let request = &event.header.request_id;
+                    tracing::info!(function = call.function.name, request, "retries exhausted");
+                    self.inner.meter.event_dropped(call, &self.inner);
+                    Verdict::Done
+                }
+            },
+            Err(Error::FunctionNotFound(_)) => {
+                self.inner.meter.event_dropped(call, &self.inner);
+                Verdict::Done
+            }
+            Err(error) => {
+                tracing::debug!(%error, function = call.function.name, "event put back");
+                Verdict::Later(now_ms + back_off_ms(leased.attempts))
+            }
+        }
+    }
+}
+
+/// What is to become of an event.
+enum Verdict {
+    Done,
+    /// The same again, at this time.
+    Later(i64),
+    /// A further attempt, at this time.
+    Again(Event, i64),
+}
+
+fn back_off_ms(attempts: u32) -> i64 {
+    let (first, last) = BACK_OFF_MS;
+    let doublings = attempts.saturating_sub(1).min(16);
+    (first << doublings).min(last)
+}
+
+/// Gives every queue that has events a worker when Mayfly starts.
+pub(crate) fn starter(inner: Arc<Inner>) -> Worker {
+    Worker {
+        name: "asynchronous events",
+        run: Box::pin(async move {
+            const PAGE: usize = 1000;
+            let functions = Functions { inner };
+            let mut after: Option<String> = None;
+            loop {
+                let queues = &functions.inner.queues;
+                match queues.list(EVENTS, after.as_deref(), PAGE).await {
+                    Ok(page) if page.is_empty() => return,
+                    Ok(page) => {
+                        after = page.last().cloned();
+                        for queue in page {
+                            functions.serve_queue(queue);
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "could not list the queues of events");
+                        tokio::time::sleep(STORE_PAUSE).await;
+                    }
+                }
+            }
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_survive_the_queue() {
+        let event = Event {
+            header: Header {
+                request_id: "r".to_owned(),
+                qualifier: Some("prod".to_owned()),
+                arn: String::new(),
+                trace_id: None,
+                accepted_ms: 5,
+                errors: 1,
+            },
+            payload: Bytes::from_static(b"{\"a\": 1}"),
+        };
+        let whole = event.encode().expect("it encodes");
+        let read = Event::decode(whole.clone()).expect("it decodes");
+        assert_eq!(
+            (read.id().as_str(), &*read.payload),
+            ("r#1", b"{\"a\": 1}".as_slice())
+        );
+        for end in 0..20 {
+            assert!(Event::decode(whole.slice(..end)).is_none());
+        }
+        assert!(Event::decode(Bytes::from_static(b"\xff\xff\xff\xff")).is_none());
+    }
+
+    #[test]
+    fn the_wait_grows_to_five_minutes() {
+        let waits: Vec<i64> = (1..=11).map(|n| back_off_ms(n) / 1000).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    }
+}

@@ -1,0 +1,41 @@
+//! What runs functions: the engine, or a stand-in of tests.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use engine::{Concurrency, Engine, FunctionSpec, Invocation, Outcome, PoolKey, Refusal};
+
+/// The outcome of an invocation, to be awaited.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Refusal>> + Send + 'a>>;
+
+/// The engine, as functions need it. See [`Engine`]'s methods of the same names.
+pub trait Executor: Send + Sync {
+    /// Runs a function once.
+    fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_>;
+    /// Ends environments whose key begins so.
+    fn retire(&self, key_prefix: &str);
+    /// Sets or takes away reserved concurrency.
+    fn set_reserved(&self, pool: &PoolKey, reserved: Option<u32>);
+    /// Sets the account's pool.
+    fn set_account_limit(&self, account_region: &str, limit: u32);
+    /// Executions going on.
+    fn concurrency(&self, pool: &PoolKey) -> Concurrency;
+}
+
+impl Executor for Engine {
+    fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_> {
+        Box::pin(Engine::invoke(self, spec, invocation))
+    }
+    fn retire(&self, key_prefix: &str) {
+        Engine::retire(self, key_prefix);
+    }
+    fn set_reserved(&self, pool: &PoolKey, reserved: Option<u32>) {
+        Engine::set_reserved(self, pool, reserved);
+    }
+    fn set_account_limit(&self, account_region: &str, limit: u32) {
+        Engine::set_account_limit(self, account_region, limit);
+    }
+    fn concurrency(&self, pool: &PoolKey) -> Concurrency {
+        Engine::concurrency(self, pool)
+    }
+}

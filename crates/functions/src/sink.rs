@@ -1,0 +1,108 @@
+//! [`Sink`]: the other side of the engine. Log lines go to telemetry where the execution role may write them, and
+//! environments are served Mayfly's own endpoint.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use engine::{Events, FunctionSpec, LogLine, LogTarget, Report};
+use telemetry::{May, Telemetry};
+use tokio_util::sync::CancellationToken;
+use wire::{AccountId, Arn, Region, Scope};
+
+use crate::Roles;
+
+/// How long it is believed what a role may do with a log group.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// How many answers are remembered.
+const ANSWERS_MAX: usize = 10_000;
+
+/// Serves AWS's APIs on a listener inside an environment until it is told to stop.
+pub type Endpoint = Box<dyn Fn(TcpListener, CancellationToken) + Send + Sync>;
+
+/// What the engine tells, passed on.
+pub struct Sink {
+    telemetry: Telemetry,
+    roles: Arc<dyn Roles>,
+    endpoint: Endpoint,
+    answers: Mutex<Answers>,
+}
+
+/// By role and log group, with the time of asking.
+type Answers = HashMap<(Arc<str>, String), (Instant, Answer)>;
+
+/// What a role may do with a log group.
+#[derive(Clone, Copy)]
+struct Answer {
+    put: bool,
+    may: May,
+}
+
+impl Sink {
+    /// To be given to the engine when it starts.
+    pub fn new(telemetry: Telemetry, roles: Arc<dyn Roles>, endpoint: Endpoint) -> Sink {
+        Sink {
+            telemetry,
+            roles,
+            endpoint,
+            answers: Mutex::default(),
+        }
+    }
+
+    fn ask(&self, at: &Scope, to: &LogTarget) -> Answer {
+        let key = (Arc::clone(&to.role), to.group.clone());
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((asked, answer)) = answers.get(&key)
+            && asked.elapsed() < BELIEVED
+        {
+            return *answer;
+        }
+        let group = Arn::log_group(at, &to.group);
+        let stream = Arn::log_stream(at, &to.group, &to.stream);
+        let may = |action, resource| self.roles.may(&to.role, action, resource);
+        let answer = Answer {
+            put: may("logs:PutLogEvents", &stream),
+            may: May {
+                create_group: may("logs:CreateLogGroup", &group),
+                create_stream: may("logs:CreateLogStream", &group),
+            },
+        };
+        if answers.len() >= ANSWERS_MAX {
+            answers.clear();
+        }
+        answers.insert(key, (Instant::now(), answer));
+        answer
+    }
+}
+
+impl Events for Sink {
+    fn lines(&self, to: &LogTarget, lines: Vec<LogLine>) {
+        let Some(at) = scope(&to.account_region) else {
+            tracing::error!(at = to.account_region, "log lines from an odd place");
+            return;
+        };
+        let answer = self.ask(&at, to);
+        if answer.put {
+            let lines = lines.into_iter().map(|line| (line.time_ms, line.text));
+            self.telemetry
+                .lines(&at, &to.group, &to.stream, answer.may, lines.collect());
+        }
+    }
+
+    /// Metrics are made where the alias is known that was called.
+    fn report(&self, _: &FunctionSpec, _: &Report) {}
+
+    fn endpoint(&self, _: &FunctionSpec, listener: TcpListener, stop: CancellationToken) {
+        (self.endpoint)(listener, stop);
+    }
+}
+
+/// [`Scope::key`], read.
+fn scope(key: &str) -> Option<Scope> {
+    let (account, region) = key.split_once('/')?;
+    Some(Scope {
+        account: AccountId::new(account)?,
+        region: Region::new(region)?,
+    })
+}

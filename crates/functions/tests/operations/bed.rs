@@ -1,0 +1,448 @@
+//! What every test stands on: functions over a store in a temporary folder, with a stand-in for the engine and for roles,
+//! asked through HTTP heads and bodies.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::runtimes::{Catalogue, RuntimesConfig};
+use engine::{
+    Concurrency, Credentials, FunctionError, FunctionSpec, Invocation, Outcome, PoolKey, Refusal,
+    Report, Status, ThrottleReason,
+};
+use functions::{Config, Executor, Functions, Roles, Running};
+use serde_json::{Value, json};
+use store::{ManualClock, Store};
+use telemetry::Telemetry;
+use wire::{
+    AccountId, Arn, Ask, Authorizer, Body, Caller, CallerKind, Context, Mount, Region, Router,
+    Scope,
+};
+use zip::write::SimpleFileOptions;
+
+pub const ACCOUNT: &str = "123456789012";
+pub const REGION: &str = "eu-west-1";
+pub const ROLE: &str = "arn:aws:iam::123456789012:role/lambda";
+pub const FUNCTION: &str = "arn:aws:lambda:eu-west-1:123456789012:function:hello";
+/// A moment in November 2026.
+pub const NOW_MS: i64 = 1_795_424_400_175;
+
+/// Waits for something that no signal tells, and gives up in the end.
+pub async fn until(mut there: impl AsyncFnMut() -> bool) {
+    const LIMIT: Duration = Duration::from_secs(60);
+    let waiting = async {
+        while !there().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting)
+        .await
+        .expect("it never came");
+}
+
+/// A zip with these files.
+pub fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, text) in files {
+        let options = SimpleFileOptions::default().unix_permissions(0o755);
+        writer.start_file(*name, options).unwrap();
+        writer.write_all(text.as_bytes()).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+pub fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Roles whose name begins with `no-` are not there.
+pub struct AnyRole;
+
+impl Roles for AnyRole {
+    fn assumable(&self, role: &str) -> bool {
+        !role.contains("/no-")
+    }
+    fn credentials(&self, _: &str, _: &str) -> Result<Credentials, String> {
+        Err("not in this test".to_owned())
+    }
+    fn may(&self, _: &str, _: &str, _: &Arn) -> bool {
+        true
+    }
+}
+
+/// One invocation that reached the engine.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    pub key: String,
+    pub version: String,
+    pub arn: String,
+    pub payload: Bytes,
+    pub client_context: Option<String>,
+    pub request_id: String,
+}
+
+/// Stands in for the engine: answers with the event, or as told.
+#[derive(Default)]
+pub struct Recorder {
+    pub ran: Mutex<Vec<Ran>>,
+    pub retired: Mutex<Vec<String>>,
+    pub reserved: Mutex<BTreeMap<String, Option<u32>>>,
+    /// What the next invocations come to, first one first; then success.
+    pub script: Mutex<Vec<Script>>,
+    pub specs: Mutex<Vec<Arc<FunctionSpec>>>,
+    pub told: tokio::sync::Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Script {
+    Error,
+    Throttle(ThrottleReason),
+}
+
+impl Executor for Recorder {
+    fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_> {
+        Box::pin(async move {
+            self.ran.lock().unwrap().push(Ran {
+                key: spec.key.clone(),
+                version: spec.version.clone(),
+                arn: invocation.invoked_arn.clone(),
+                payload: invocation.payload.clone(),
+                client_context: invocation.client_context.clone(),
+                request_id: invocation.request_id.clone(),
+            });
+            self.specs.lock().unwrap().push(spec.clone());
+            let next = {
+                let mut script = self.script.lock().unwrap();
+                (!script.is_empty()).then(|| script.remove(0))
+            };
+            self.told.notify_waiters();
+            let error = match next {
+                Some(Script::Throttle(reason)) => return Err(Refusal::Throttled(reason)),
+                Some(Script::Error) => true,
+                None => false,
+            };
+            Ok(Outcome {
+                payload: match error {
+                    true => Bytes::from_static(b"{\"errorMessage\":\"x\"}"),
+                    false => invocation.payload,
+                },
+                function_error: error.then_some(FunctionError::Unhandled),
+                log_tail: invocation.tail.then(|| b"the log".to_vec()),
+                report: Report {
+                    request_id: invocation.request_id,
+                    duration: Duration::from_millis(3),
+                    billed: Duration::from_millis(3),
+                    init_duration: None,
+                    memory_mb: spec.memory_mb,
+                    max_memory_mb: 30,
+                    status: if error {
+                        Status::Error
+                    } else {
+                        Status::Success
+                    },
+                    error_type: None,
+                },
+            })
+        })
+    }
+    fn retire(&self, key_prefix: &str) {
+        self.retired.lock().unwrap().push(key_prefix.to_owned());
+    }
+    fn set_reserved(&self, pool: &PoolKey, reserved: Option<u32>) {
+        self.reserved
+            .lock()
+            .unwrap()
+            .insert(pool.function.clone(), reserved);
+    }
+    fn set_account_limit(&self, _: &str, _: u32) {}
+    fn concurrency(&self, _: &PoolKey) -> Concurrency {
+        Concurrency::default()
+    }
+}
+
+/// Lets everyone do everything but what is listed; keeps what was asked.
+#[derive(Default)]
+pub struct Guard {
+    pub denied: Mutex<Vec<String>>,
+    pub asked: Mutex<Vec<Asked>>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub action: String,
+    pub resource: String,
+    pub keys: wire::Keys,
+    pub policy: Option<String>,
+}
+
+impl Authorizer for Guard {
+    fn authorize(&self, _: &Context, ask: &Ask<'_>) -> Result<(), String> {
+        self.asked.lock().unwrap().push(Asked {
+            action: ask.action.to_owned(),
+            resource: ask.resource.to_string(),
+            keys: ask.keys.clone(),
+            policy: ask.resource_policy.map(|policy| policy.to_string()),
+        });
+        match self.denied.lock().unwrap().iter().any(|d| d == ask.action) {
+            true => Err(format!("not authorized to perform: {}", ask.action)),
+            false => Ok(()),
+        }
+    }
+}
+
+pub struct Reply {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {:?} {}", self.body, self.status))
+    }
+
+    /// The reply's status and JSON, when it is a success.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!(self.status < 300, "{} {:?}", self.status, self.body);
+        match self.body.is_empty() {
+            true => Value::Null,
+            false => self.json(),
+        }
+    }
+
+    /// Asserts AWS's code, status and sentence.
+    #[track_caller]
+    pub fn fails(self, status: u16, code: &str, message: &str) {
+        let text = self.json();
+        let found = text["message"].as_str().or(text["Message"].as_str());
+        assert_eq!(
+            (
+                self.status,
+                self.headers["x-amzn-errortype"].to_str().unwrap(),
+                found
+            ),
+            (status, code, Some(message)),
+        );
+    }
+
+    #[track_caller]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+pub struct Bed {
+    pub functions: Functions,
+    pub store: Store,
+    pub clock: Arc<ManualClock>,
+    pub recorder: Arc<Recorder>,
+    pub guard: Arc<Guard>,
+    pub telemetry: Telemetry,
+    pub folder: tempfile::TempDir,
+    router: Router,
+    workers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Bed {
+    pub async fn new() -> Bed {
+        Bed::in_folder(tempfile::tempdir().unwrap(), NOW_MS).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, now_ms: i64) -> Bed {
+        let clock = Arc::new(ManualClock::at(now_ms));
+        let store = Store::open_with(&folder.path().join("store"), clock.clone()).unwrap();
+        let runtimes = RuntimesConfig {
+            data: folder.path().join("runtimes"),
+            ..RuntimesConfig::default()
+        };
+        let catalogue = Catalogue::discover(&runtimes).unwrap();
+        let (telemetry, mut workers) = {
+            let (telemetry, workers) = Telemetry::open(&store).await.unwrap();
+            let spawn = |worker: telemetry::Worker| tokio::spawn(worker.run);
+            (
+                telemetry,
+                workers.into_iter().map(spawn).collect::<Vec<_>>(),
+            )
+        };
+        let recorder = Arc::new(Recorder::default());
+        let config = Config {
+            // Every second one, beginning with the larger.
+            random: || 0.25,
+            ..Config::new(folder.path().join("functions"), catalogue)
+        };
+        let (functions, own) = Functions::open(
+            &store,
+            Arc::new(AnyRole),
+            telemetry.clone(),
+            recorder.clone(),
+            config,
+        )
+        .await
+        .unwrap();
+        workers.extend(own.into_iter().map(|worker| tokio::spawn(worker.run)));
+        Bed {
+            router: Router::new(vec![Mount::new(Arc::new(functions.clone()))]),
+            functions,
+            store,
+            clock,
+            recorder,
+            guard: Arc::default(),
+            telemetry,
+            folder,
+            workers,
+        }
+    }
+
+    /// Ends everything and begins again with what is on the disk.
+    pub async fn restart(self) -> Bed {
+        use store::Clock as _;
+        let now_ms = self.clock.now_ms();
+        self.functions.drain(Duration::from_secs(5)).await;
+        for worker in self.workers {
+            worker.abort();
+            // It was told to end just now.
+            let _ = worker.await;
+        }
+        drop((self.router, self.functions));
+        self.store.close().await;
+        drop((self.store, self.telemetry));
+        Bed::in_folder(self.folder, now_ms).await
+    }
+
+    pub async fn send(&self, request: http::Request<Bytes>) -> Reply {
+        self.send_as(request, ACCOUNT).await
+    }
+
+    pub async fn send_as(&self, request: http::Request<Bytes>, account: &str) -> Reply {
+        use store::Clock as _;
+        let (head, body) = request.into_parts();
+        let account = AccountId::new(account).unwrap();
+        let cx = Context {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            caller: Caller {
+                kind: CallerKind::Root,
+                arn: Arn::root(&account),
+                account,
+                user_id: account.to_string(),
+                access_key_id: String::new(),
+                session: None,
+            },
+            scope: Scope {
+                account,
+                region: Region::new(REGION).unwrap(),
+            },
+            source_ip: None,
+            user_agent: String::new(),
+            secure: false,
+            now_ms: self.clock.now_ms(),
+            host: "127.0.0.1:4566".to_owned(),
+            trace_id: None,
+        };
+        let found = self.router.find(&head, Some("lambda")).unwrap();
+        let settled = found.settle(&self.router, &head, &body);
+        let reply = settled.run(&head, body, &cx, &*self.guard).await;
+        let (parts, body) = reply.into_parts();
+        let Body::Whole(body) = body else {
+            panic!("no streams here")
+        };
+        Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    pub async fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
+        let body = match body {
+            Value::Null => Bytes::new(),
+            body => Bytes::from(body.to_string()),
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(body)
+            .unwrap();
+        self.send(request).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.ask("POST", path, body).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        self.ask("PUT", path, body).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.ask("DELETE", path, Value::Null).await
+    }
+
+    /// CreateFunction with these members over the usual ones.
+    pub async fn create_with(&self, over: Value) -> Reply {
+        let mut body = json!({
+            "FunctionName": "hello",
+            "Runtime": "provided.al2023",
+            "Role": ROLE,
+            "Handler": "app.handler",
+            "Code": { "ZipFile": base64(&zip(&[("bootstrap", "#!/bin/sh")])) },
+        });
+        for (key, value) in over.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        self.post("/2015-03-31/functions", body).await
+    }
+
+    /// A function called `hello`, active.
+    pub async fn hello(&self) -> Value {
+        self.create_with(json!({})).await.ok();
+        self.active("hello").await
+    }
+
+    /// The configuration, once nothing is on its way.
+    pub async fn active(&self, name: &str) -> Value {
+        let path = format!("/2015-03-31/functions/{name}/configuration");
+        let mut last = Value::Null;
+        until(async || {
+            last = self.get(&path).await.ok();
+            last["State"] != "Pending" && last["LastUpdateStatus"] != "InProgress"
+        })
+        .await;
+        last
+    }
+
+    /// New code, whose content is the text.
+    pub async fn new_code(&self, text: &str) {
+        let zip = base64(&zip(&[("bootstrap", text)]));
+        let body = json!({ "ZipFile": zip });
+        self.put("/2015-03-31/functions/hello/code", body)
+            .await
+            .ok();
+        self.active("hello").await;
+    }
+
+    pub async fn publish(&self) -> Value {
+        let path = "/2015-03-31/functions/hello/versions";
+        self.post(path, json!({})).await.ok()
+    }
+
+    pub async fn invoke(&self, name: &str, headers: &[(&str, &str)], payload: &str) -> Reply {
+        let mut request = http::Request::builder()
+            .method("POST")
+            .uri(format!("/2015-03-31/functions/{name}/invocations"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Bytes::from(payload.to_owned());
+        self.send(request.body(body).unwrap()).await
+    }
+}

@@ -1,0 +1,15 @@
+//! Every operation through the wire: requests as clients send them, replies as they read them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod alias;
+mod bed;
+mod code;
+mod concurrency;
+mod event;
+mod function;
+mod invoke;
+mod layer;
+mod permission;
+mod restart;
+mod tag;
+mod version;
