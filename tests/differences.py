@@ -4,6 +4,15 @@ NEVER_SET = "replies do not hold what is never set here, because the feature beh
 REFUSED = "a parameter of a feature that is not built; any value of it is refused by name"
 
 DIFFERENCES = {
+    "iam *PasswordLastUsed: missing": NEVER_SET,
+    "iam *Roles[].SourceRoleTemplate: missing": NEVER_SET,
+    "iam *output.Role.SourceRoleTemplate: missing": NEVER_SET,
+    "iam GetServiceLinkedRoleDeletionStatus output.Reason: missing": NEVER_SET,
+    "iam Simulate* output.EvaluationResults[].OrganizationsDecisionDetail: missing": NEVER_SET,
+    "iam Simulate* output.EvaluationResults[].ResourceSpecificResults: missing": NEVER_SET,
+    "iam SimulateCustomPolicy input.OrderedOrganizationPolicyInputList: any, *": REFUSED,
+    "iam SimulatePrincipalPolicy input.PolicyExclusionList: any, *": REFUSED,
+    "sts AssumeRole input.ProvidedContexts: any, *": REFUSED,
     "logs DescribeLogGroups output.logGroups[].bearerTokenAuthenticationEnabled: missing": NEVER_SET,
     "logs DescribeLogGroups output.logGroups[].dataProtectionStatus: missing": NEVER_SET,
     "logs DescribeLogGroups output.logGroups[].inheritedProperties: missing": NEVER_SET,

@@ -256,7 +256,7 @@ impl Identity {
             source_identity: draft.source_identity,
         };
         Ok(SessionCredentials {
-            session_token: self.0.sessions.seal(&claims)?,
+            session_token: self.0.sessions.seal(&claims, draft.token_bytes_min)?,
             access_key_id: claims.key_id,
             secret_access_key: claims.secret,
             expires_ms: claims.expires_ms,
@@ -274,6 +274,8 @@ pub(crate) struct Draft {
     pub tags: Vec<crate::records::Tag>,
     pub transitive: Vec<String>,
     pub source_identity: Option<String>,
+    /// How long the token is made at least.
+    pub token_bytes_min: usize,
 }
 
 impl Draft {
@@ -287,6 +289,7 @@ impl Draft {
             tags: Vec::new(),
             transitive: Vec::new(),
             source_identity: None,
+            token_bytes_min: 0,
         }
     }
 }

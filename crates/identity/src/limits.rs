@@ -44,3 +44,6 @@ pub const ACCOUNTS_MAX: usize = 1_000;
 pub const CHANGE_ATTEMPTS_MAX: usize = 5;
 /// Keys and roles whose last use is remembered.
 pub const LAST_USED_MAX: usize = 100_000;
+/// The longest session token. What goes into one is limited elsewhere; with long unique names and AWS's longest policies
+/// it stays below this.
+pub const TOKEN_BYTES_MAX: usize = 8_192;

@@ -26,6 +26,8 @@ const PURPOSE: &[u8] = b"mayfly session token 1";
 const FORMAT: u8 = 1;
 /// AES-GCM's nonce.
 const NONCE_BYTES: usize = 12;
+/// Format, nonce and tag.
+const OVERHEAD_BYTES: usize = 1 + NONCE_BYTES + 16;
 
 /// What a token says.
 #[derive(Clone, Serialize, Deserialize)]
@@ -111,8 +113,12 @@ impl Sessions {
         })
     }
 
-    pub fn seal(&self, claims: &Claims) -> Result<String, Error> {
+    /// The token, of at least `bytes_min` characters.
+    pub fn seal(&self, claims: &Claims, bytes_min: usize) -> Result<String, Error> {
         let mut sealed = serde_json::to_vec(claims).map_err(|_| Error::Crypto)?;
+        // Base64 makes four characters of three bytes; JSON may end in spaces.
+        let bytes = bytes_min.div_ceil(4) * 3;
+        sealed.resize(sealed.len().max(bytes.saturating_sub(OVERHEAD_BYTES)), b' ');
         let nonce = self
             .key
             .seal_in_place_append_tag(Aad::from(PURPOSE), &mut sealed)

@@ -5,6 +5,8 @@ use anyhow::Result;
 /// Prints the list.
 pub fn print() -> Result<()> {
     let services = [
+        wire::describe::<identity::Iam>(),
+        wire::describe::<identity::Sts>(),
         wire::describe::<telemetry::CloudWatch>(),
         wire::describe::<telemetry::Logs>(),
     ];

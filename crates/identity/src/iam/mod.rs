@@ -18,7 +18,7 @@ use wire::{AccountId, Context, Protocol, Route, Service, Unbuilt};
 
 use crate::state::{Account, Change, State};
 use crate::{Error, Identity};
-pub(crate) use shapes::{Tags, new_tags, request_tags};
+pub(crate) use shapes::{Tags, Unfulfilled, new_tags, request_tags};
 use target::Target;
 
 /// The IAM service.
@@ -230,6 +230,7 @@ impl Service for Iam {
 
     const UNBUILT: &'static [Unbuilt] = &[
         Unbuilt::named("AcceptDelegationRequest"),
+        Unbuilt::named("AcquireRole"),
         Unbuilt::named("AddClientIDToOpenIDConnectProvider"),
         Unbuilt::named("AssociateDelegationRequest"),
         Unbuilt::named("ChangePassword"),
@@ -260,6 +261,7 @@ impl Service for Iam {
         Unbuilt::named("GenerateOrganizationsAccessReport"),
         Unbuilt::named("GenerateServiceLastAccessedDetails"),
         Unbuilt::named("GetAccountPasswordPolicy"),
+        Unbuilt::named("GetAccountProperties"),
         Unbuilt::named("GetCredentialReport"),
         Unbuilt::named("GetDelegationRequest"),
         Unbuilt::named("GetHumanReadableSummary"),
@@ -268,6 +270,7 @@ impl Service for Iam {
         Unbuilt::named("GetOpenIDConnectProvider"),
         Unbuilt::named("GetOrganizationsAccessReport"),
         Unbuilt::named("GetOutboundWebIdentityFederationInfo"),
+        Unbuilt::named("GetRoleTemplateVersion"),
         Unbuilt::named("GetSAMLProvider"),
         Unbuilt::named("GetSSHPublicKey"),
         Unbuilt::named("GetServerCertificate"),
@@ -288,6 +291,7 @@ impl Service for Iam {
         Unbuilt::named("ListServiceSpecificCredentials"),
         Unbuilt::named("ListSigningCertificates"),
         Unbuilt::named("ListVirtualMFADevices"),
+        Unbuilt::named("PutAccountProperties"),
         Unbuilt::named("RejectDelegationRequest"),
         Unbuilt::named("RemoveClientIDFromOpenIDConnectProvider"),
         Unbuilt::named("ResetServiceSpecificCredential"),

@@ -43,6 +43,23 @@ number! {
     pub struct SessionSecondsMax: 3_600..=43_200;
 }
 
+/// A member of a feature that is not built: any value of it is refused, for it would be answered as if it had none.
+#[derive(Debug)]
+pub struct Unfulfilled;
+
+impl Shape for Unfulfilled {
+    fn decode(_: wire::Node, at: &mut wire::Decoder) -> Option<Self> {
+        at.violation("", "Member is not supported by Mayfly yet");
+        None
+    }
+    fn encode(self) -> wire::Node {
+        wire::Node::Null
+    }
+    fn schema() -> wire::Schema {
+        wire::Schema::Any
+    }
+}
+
 /// An answer that is there and says nothing.
 #[derive(Debug, Shape)]
 pub struct Empty {}

@@ -8,7 +8,7 @@ use wire::{AccountId, Arn, Context, List, Shape, text};
 
 use super::holders::check_arn;
 use super::paging::{listing, page};
-use super::shapes::{Document, Marker, MaxItems};
+use super::shapes::{Document, Marker, MaxItems, Unfulfilled};
 use super::target::Target;
 use super::{Iam, id, operation};
 use crate::Error;
@@ -151,6 +151,7 @@ operation! {
         context_entries: Option<Entries>,
         resource_handling_option: Option<ResourceHandlingOption>,
         max_items: Option<MaxItems>,
+        ordered_organization_policy_input_list: Option<Unfulfilled>,
         marker: Option<Marker>,
     } -> EvaluationResults;
     on |op| Target::None;
@@ -176,6 +177,7 @@ operation! {
         context_entries: Option<Entries>,
         resource_handling_option: Option<ResourceHandlingOption>,
         max_items: Option<MaxItems>,
+        policy_exclusion_list: Option<Unfulfilled>,
         marker: Option<Marker>,
     } -> EvaluationResults;
     on |op| Target::Arn(&op.policy_source_arn);

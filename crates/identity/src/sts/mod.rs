@@ -9,8 +9,8 @@ use wire::{
 
 use crate::authorize::name_of;
 use crate::credentials::{Draft, SessionCredentials, find_role};
-use crate::iam::Tags;
-use crate::limits::{SESSION_POLICY_ARNS_MAX, SESSION_POLICY_SIZE_MAX};
+use crate::iam::{Tags, Unfulfilled};
+use crate::limits::{SESSION_POLICY_ARNS_MAX, SESSION_POLICY_SIZE_MAX, TOKEN_BYTES_MAX};
 use crate::policy::{Flavour, Policy, size_without_white_space};
 use crate::records::Tag;
 use crate::session::{Session, Who};
@@ -70,6 +70,8 @@ text! {
 number! {
     /// Seconds of a role's session.
     pub struct RoleSeconds: 900..=43_200;
+    /// Bytes that a token has at least, for those who test with long ones.
+    pub struct TokenBytesMin: 0..=4_096;
     /// Seconds of a user's session.
     pub struct UserSeconds: 900..=129_600;
 }
@@ -86,7 +88,7 @@ const ROOT_SECONDS_MAX: i64 = 3_600;
 #[derive(Debug, Shape)]
 pub struct PolicyDescriptorType {
     #[shape(name = "arn")]
-    arn: SessionPolicyArn,
+    arn: Option<SessionPolicyArn>,
 }
 
 type PolicyArns = List<PolicyDescriptorType, 0, SESSION_POLICY_ARNS_MAX>;
@@ -163,6 +165,8 @@ pub struct AssumeRole {
     serial_number: Option<SerialNumber>,
     token_code: Option<TokenCode>,
     source_identity: Option<SessionName>,
+    provided_contexts: Option<Unfulfilled>,
+    minimum_session_token_size: Option<TokenBytesMin>,
 }
 
 /// The session of a role.
@@ -179,6 +183,8 @@ pub struct AssumeRoleOutput {
     assumed_role_user: AssumedRoleUser,
     packed_policy_size: Option<usize>,
     source_identity: Option<String>,
+    session_token_size: usize,
+    session_token_utilization: usize,
 }
 
 impl Operation for AssumeRole {
@@ -247,9 +253,12 @@ impl AssumeRole {
             tags,
             transitive,
             source_identity: source_identity.clone(),
+            token_bytes_min: bytes_min(self.minimum_session_token_size),
             ..Draft::new(role.account, who, duration)
         })?;
         Ok(AssumeRoleOutput {
+            session_token_size: credentials.session_token.len(),
+            session_token_utilization: utilization(&credentials),
             credentials: credentials.into(),
             assumed_role_user: AssumedRoleUser {
                 assumed_role_id: format!("{}:{session}", role.id),
@@ -388,6 +397,15 @@ fn lasting(seconds: i64) -> Duration {
     Duration::from_secs(seconds.unsigned_abs())
 }
 
+fn bytes_min(asked: Option<TokenBytesMin>) -> usize {
+    asked.map_or(0, |bytes| usize::try_from(bytes.get()).unwrap_or(0))
+}
+
+/// How full a token is, in percent of the longest that STS gives out.
+fn utilization(made: &SessionCredentials) -> usize {
+    (made.session_token.len() * 100).div_ceil(TOKEN_BYTES_MAX)
+}
+
 fn session_of(cx: &Context) -> Option<&Session> {
     cx.caller.session.as_ref()?.downcast_ref()
 }
@@ -410,7 +428,11 @@ impl SessionLimits {
         }
         let arns: Vec<String> = arns
             .iter()
-            .flat_map(|arns| arns.iter().map(|one| one.arn.to_string()))
+            .flat_map(|arns| {
+                arns.iter()
+                    .filter_map(|one| one.arn.as_ref())
+                    .map(|arn| arn.to_string())
+            })
             .collect();
         if let Some(arn) = arns.iter().find(|arn| Arn::parse(arn).is_none()) {
             return Err(Error::Validation(format!("{arn} is invalid")));
@@ -423,11 +445,17 @@ impl SessionLimits {
             return Err(Error::PackedPolicy { percent });
         }
         Ok(Self {
-            policies: policy.map(|text| vec![text.to_string()]),
+            policies: policy.map(|text| vec![compact(text)]),
             arns,
             packed_percent: (size > 0).then_some(percent),
         })
     }
+}
+
+/// A policy without its white space: that does not count against the limit, and would make tokens of any length.
+fn compact(policy: &str) -> String {
+    let value: Result<serde_json::Value, _> = serde_json::from_str(policy);
+    value.map_or_else(|_| policy.to_owned(), |value| value.to_string())
 }
 
 /// Makes a session of the calling user. Needs no permission: "no permissions are required for users to perform this
@@ -439,12 +467,15 @@ pub struct GetSessionToken {
     duration_seconds: Option<UserSeconds>,
     serial_number: Option<SerialNumber>,
     token_code: Option<TokenCode>,
+    minimum_session_token_size: Option<TokenBytesMin>,
 }
 
 /// Temporary credentials.
 #[derive(Debug, Shape)]
 pub struct SessionTokenOutput {
     credentials: CredentialsShape,
+    session_token_size: usize,
+    session_token_utilization: usize,
 }
 
 impl Operation for GetSessionToken {
@@ -488,8 +519,13 @@ impl GetSessionToken {
                 ));
             }
         };
-        let credentials = identity.issue(Draft::new(cx.caller.account, who, lasting(seconds)))?;
+        let credentials = identity.issue(Draft {
+            token_bytes_min: bytes_min(self.minimum_session_token_size),
+            ..Draft::new(cx.caller.account, who, lasting(seconds))
+        })?;
         Ok(SessionTokenOutput {
+            session_token_size: credentials.session_token.len(),
+            session_token_utilization: utilization(&credentials),
             credentials: credentials.into(),
         })
     }
@@ -509,6 +545,7 @@ pub struct GetFederationToken {
     policy_arns: Option<PolicyArns>,
     duration_seconds: Option<UserSeconds>,
     tags: Option<Tags>,
+    minimum_session_token_size: Option<TokenBytesMin>,
 }
 
 /// The session of a federated user.
@@ -524,6 +561,8 @@ pub struct FederationTokenOutput {
     credentials: CredentialsShape,
     federated_user: FederatedUser,
     packed_policy_size: Option<usize>,
+    session_token_size: usize,
+    session_token_utilization: usize,
 }
 
 impl Operation for GetFederationToken {
@@ -574,9 +613,12 @@ impl GetFederationToken {
             policies: limits.policies,
             policy_arns: limits.arns,
             tags,
+            token_bytes_min: bytes_min(self.minimum_session_token_size),
             ..Draft::new(account, who, lasting(seconds))
         })?;
         Ok(FederationTokenOutput {
+            session_token_size: credentials.session_token.len(),
+            session_token_utilization: utilization(&credentials),
             credentials: credentials.into(),
             federated_user: FederatedUser {
                 federated_user_id: format!("{account}:{}", self.name),

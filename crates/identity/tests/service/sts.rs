@@ -452,3 +452,39 @@ async fn federated_users_have_what_both_policies_allow() {
     );
     world.sts(&session, "GetCallerIdentity", &[]).await.ok();
 }
+
+#[tokio::test]
+async fn tokens_can_be_made_longer() {
+    let world = World::new().await;
+    let alice = world.user("alice").await;
+    let made = world
+        .sts(
+            &alice,
+            "GetSessionToken",
+            &[("MinimumSessionTokenSize", "3000")],
+        )
+        .await
+        .ok();
+    let token = made.text("SessionToken");
+    assert!((3_000..3_010).contains(&token.len()));
+    assert_eq!(made.text("SessionTokenSize"), token.len().to_string());
+    world.session(&made);
+    let refused = world
+        .sts(
+            &alice,
+            "AssumeRole",
+            &[
+                ("RoleArn", "arn:aws:iam::111122223333:role/r"),
+                ("RoleSessionName", "s1"),
+                (
+                    "ProvidedContexts.member.1.ProviderArn",
+                    "arn:aws:iam::aws:contextProvider/IdentityCenter",
+                ),
+            ],
+        )
+        .await;
+    assert_eq!(
+        (refused.status, refused.text("Code").as_str()),
+        (400, "ValidationError")
+    );
+}
