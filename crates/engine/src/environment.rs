@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{Api, Client, EXTENSIONS_MAX, FunctionFacts, Happening};
-use crate::egress::{self, Egress};
+use crate::egress::Door;
 use crate::events::LogTarget;
 use crate::failure::Failure;
 use crate::http::Connection;
@@ -32,7 +32,7 @@ use crate::pool::Room;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
 use crate::spec::{Credentials, FunctionSpec, NetworkPolicy, Refusal};
-use crate::variables::{extension_variables, runtime_variables};
+use crate::variables::{RUNTIME_API_PORT, extension_variables, runtime_variables};
 
 /// The init phase; then init runs again inside the invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
@@ -130,6 +130,8 @@ pub(crate) struct Environment {
     oom_kills: u64,
     external: Vec<String>,
     processes: Vec<ProcessEnd>,
+    /// The way to the internet, if the function has one.
+    door: Option<Arc<Door>>,
     stop: CancellationToken,
     /// Ends the tasks of this environment when it is dropped, however that happens.
     _stop_guard: DropGuard,
@@ -180,7 +182,16 @@ impl Environment {
         let target = log_target(spec, &name);
         let (log, pipes) =
             Log::new(shared.events.clone(), target, spec.log.clone()).map_err(internal)?;
-        let plan = sandbox_plan(spec, &name, shared.config.endpoint_port);
+        let egress = match spec.network {
+            NetworkPolicy::Endpoint => None,
+            NetworkPolicy::Internet => Some(shared.egress.clone().ok_or_else(|| {
+                internal("the function may reach the internet, and this engine has no way there")
+            })?),
+        };
+        let mut plan = sandbox_plan(spec, &name, shared.config.endpoint_port);
+        if let Some(egress) = &egress {
+            egress.plan(&mut plan);
+        }
         let host = shared.host.clone();
         let made = tokio::task::spawn_blocking(move || host.create(plan))
             .await
@@ -194,14 +205,19 @@ impl Environment {
         endpoint.set_nonblocking(true).map_err(internal)?;
 
         let stop = CancellationToken::new();
-        let egress = Egress {
-            allowed: shared.config.private_networks.clone(),
-            tasks: shared.tasks.clone(),
-            stop: stop.child_token(),
-        };
-        egress
-            .serve(listeners, sandbox.take_udp())
-            .map_err(internal)?;
+        let stop_guard = stop.clone().drop_guard();
+        let door = egress.map(|egress| {
+            let udp = sandbox.take_udp().into_iter();
+            Door::open(
+                egress,
+                &spec.name,
+                listeners,
+                udp,
+                &shared.tasks,
+                stop.child_token(),
+            )
+        });
+        let door = door.transpose().map_err(internal)?;
         shared.events.endpoint(spec, endpoint, stop.child_token());
         shared.tasks.spawn(log.clone().watch(stop.child_token()));
         let handle = Arc::new(Handle {
@@ -243,7 +259,8 @@ impl Environment {
             oom_kills: 0,
             external,
             processes: Vec::new(),
-            _stop_guard: stop.clone().drop_guard(),
+            door,
+            _stop_guard: stop_guard,
             stop,
             _room: room,
         };
@@ -642,6 +659,9 @@ impl Environment {
             Ok::<(), sandbox::Error>(())
         });
         let reset = matches!(reset.await, Ok(Ok(())));
+        if let Some(door) = &self.door {
+            door.cut();
+        }
         self.active = None;
         self.waiting = None;
         self.extensions.clear();
@@ -765,14 +785,9 @@ fn sandbox_plan(spec: &FunctionSpec, name: &str, endpoint_port: u16) -> sandbox:
     plan.tmp_bytes = u64::from(spec.ephemeral_mb) << 20;
     plan.memory_bytes = u64::from(spec.memory_mb) << 20;
     let local = std::net::Ipv4Addr::LOCALHOST;
-    plan.listeners = [9001, endpoint_port]
+    plan.listeners = [RUNTIME_API_PORT, endpoint_port]
         .map(|port| std::net::SocketAddrV4::new(local, port))
         .to_vec();
-    if spec.network == NetworkPolicy::Internet {
-        plan.egress = sandbox::Egress::Transparent;
-        plan.listeners.extend(egress::addresses(egress::TCP_PORTS));
-        plan.udp.extend(egress::addresses(egress::UDP_PORTS));
-    }
     plan
 }
 

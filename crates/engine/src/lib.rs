@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use shared::Shared;
 
-pub use egress::Network;
+pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts};
 pub use events::{Events, LogLine, LogTarget};
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Invocation, LOG_TAIL_BYTES,
@@ -60,8 +60,8 @@ pub struct Config {
     pub memory_mb_max: u64,
     /// Port on 127.0.0.1 where a function finds Mayfly.
     pub endpoint_port: u16,
-    /// Private networks that functions with [`NetworkPolicy::Internet`] may reach all the same.
-    pub private_networks: Vec<Network>,
+    /// The internet, for functions that may reach it. Without it there is none, whatever a function's specification says.
+    pub egress: Option<EgressConfig>,
     /// How sandboxes are made.
     pub sandbox: sandbox::Config,
 }
@@ -75,7 +75,7 @@ impl Config {
             environments_max: 1000,
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,
-            private_networks: Vec::new(),
+            egress: None,
             sandbox: sandbox::Config::this_exe(),
         }
     }
@@ -92,6 +92,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The configuration of the way to the internet makes no sense.
+    #[error("functions cannot reach the internet like this: {0}")]
+    Egress(String),
     /// The sandbox cannot work here.
     #[error("functions cannot be isolated on this machine: {0}")]
     Sandbox(String),
@@ -110,6 +113,10 @@ impl Engine {
             path: config.data.clone(),
             source,
         })?;
+        let taken = [variables::RUNTIME_API_PORT, config.endpoint_port];
+        if let Some(problem) = config.egress.as_ref().and_then(|e| e.problem(&taken)) {
+            return Err(Error::Egress(problem));
+        }
         let host = sandbox::Host::start(&config.sandbox)
             .map_err(|error| Error::Sandbox(error.to_string()))?;
         if let sandbox::Limits::BestEffort(why) = host.limits() {
@@ -169,6 +176,12 @@ impl Engine {
     pub fn is_quiet(&self) -> bool {
         // The janitor is the one task that always runs.
         self.shared.invocations.is_empty() && self.shared.tasks.len() <= 1
+    }
+
+    /// What has come of outbound connections so far.
+    pub fn egress_counts(&self) -> EgressCounts {
+        let egress = self.shared.egress.as_ref();
+        egress.map_or_else(EgressCounts::default, |egress| egress.counts())
     }
 
     /// How limits are kept on this machine, for logs and `mayfly doctor`.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Config;
 use crate::admission::Admission;
+use crate::egress::Egress;
 use crate::environment::{Environment, Handle, Idle};
 use crate::events::Events;
 use crate::pool::{Capacity, Pool, Room};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) pool: Pool,
+    /// The way to the internet, if the configuration has one.
+    pub(crate) egress: Option<Arc<Egress>>,
     capacity: Capacity,
     /// Every task of the engine.
     pub(crate) tasks: TaskTracker,
@@ -47,6 +50,7 @@ impl Shared {
     pub(crate) fn new(config: Config, host: sandbox::Host, events: Arc<dyn Events>) -> Shared {
         Shared {
             capacity: Capacity::new(config.environments_max, config.memory_mb_max),
+            egress: config.egress.clone().map(Egress::new).map(Arc::new),
             config,
             host,
             events,

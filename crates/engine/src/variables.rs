@@ -31,6 +31,8 @@ pub const RESERVED_VARIABLES: &[&str] = &[
 
 /// Where every environment finds its Runtime API.
 pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
+/// The port of [`RUNTIME_API`].
+pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 
 /// Variables that an external extension does not get, besides every name that starts with `_`.
 const NOT_FOR_EXTENSIONS: &[&str] = &[

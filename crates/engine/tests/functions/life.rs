@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{
-    LogFormat, LogLevel, Mode, Network, NetworkPolicy, Part, Refusal, Status, ThrottleReason,
+    EgressConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Part, Refusal, Status, ThrottleReason,
 };
 use tokio::sync::mpsc;
 
@@ -578,7 +578,7 @@ def handler(event, context):
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_internet_is_open_when_the_policy_says_so() {
-    // A network of this machine's own stands for the internet: allowed by name, on a port that leads out.
+    // An address of this machine's own stands for the internet: allowed by name, on a port that leads out.
     let outside = tokio::net::TcpListener::bind("127.0.83.7:27017")
         .await
         .unwrap();
@@ -588,8 +588,11 @@ async fn the_internet_is_open_when_the_policy_says_so() {
             stream.try_write(b"hello from outside").unwrap();
         }
     });
-    let network = Network("127.0.83.0".parse().unwrap(), 24);
-    let bed = Bed::with(|config| config.private_networks.push(network));
+    let egress = EgressConfig {
+        allow: vec!["127.0.83.7/32".parse().unwrap()],
+        ..EgressConfig::default()
+    };
+    let bed = Bed::with(|config| config.egress = Some(egress));
     let code = "
 import socket
 def handler(event, context):
