@@ -175,7 +175,7 @@ impl CreateFunction {
             return Err(Error::RuntimeAndHandlerNeeded);
         };
         functions.inner.config.runtimes.resolve(&runtime.0)?;
-        functions.check_role(at, &self.role)?;
+        functions.check_role(at, self.function_name.name(), &self.role)?;
         if let Some(variables) = variables(self.environment.as_ref()) {
             check_variables(variables)?;
         }
@@ -384,12 +384,13 @@ impl Functions {
     }
 
     /// The role must be the account's own and let Lambda assume it.
-    pub(crate) fn check_role(&self, at: &Scope, role: &RoleArn) -> Result<(), Error> {
+    pub(crate) fn check_role(&self, at: &Scope, name: &str, role: &RoleArn) -> Result<(), Error> {
         let elsewhere = Arn::parse(role).is_some_and(|arn| arn.account() != &*at.account);
         if elsewhere {
             return Err(Error::RoleElsewhere);
         }
-        match self.inner.roles.assumable(role) {
+        let function = Arn::function(at, name, None);
+        match self.inner.roles.assumable(role, &function) {
             true => Ok(()),
             false => Err(Error::RoleNotAssumable),
         }

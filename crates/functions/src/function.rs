@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wire::{Arn, Context, Http, Keys, Operation, Scope, Shape, text};
+use wire::{Arn, Ask, Context, Http, Keys, Operation, Scope, Shape, text};
 
 use crate::Functions;
 use crate::concurrency::Concurrency;
@@ -14,7 +14,7 @@ use crate::paging::{self, MaxItems, PAGE_MAX};
 use crate::record::event_queue;
 use crate::spec::key_prefix;
 use crate::state::{Function, version_number};
-use crate::tag::resource_tags;
+use crate::tag::{resource_tags, tag_keys};
 
 /// A function with its code and tags (<https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>).
 #[derive(Debug, Shape)]
@@ -98,6 +98,7 @@ impl Operation for GetFunction {
             .location(cx, &shown.content.code.digest);
         let configuration = shown.into();
         let record = &function.record;
+        let (tags, tags_error) = functions.tags_shown(&function, cx);
         Ok(GetFunctionOutput {
             configuration: Some(configuration),
             code: Some(FunctionCodeLocation {
@@ -105,8 +106,8 @@ impl Operation for GetFunction {
                 location: Some(location),
                 ..FunctionCodeLocation::default()
             }),
-            tags: (!record.tags.is_empty()).then(|| record.tags.clone()),
-            tags_error: None,
+            tags,
+            tags_error,
             concurrency: record.reserved_concurrency.map(Concurrency::of),
         })
     }
@@ -342,6 +343,35 @@ impl Functions {
         shown.qualifier = qualifier.map(str::to_owned);
         shown.runtime_digest = self.runtime_digest(&shown.content.runtime);
         Ok(shown)
+    }
+
+    /// The tags, for those who may list them; others are told that they may not.
+    fn tags_shown(
+        &self,
+        function: &Function,
+        cx: &Context,
+    ) -> (Option<BTreeMap<String, String>>, Option<TagsError>) {
+        let tags = &function.record.tags;
+        if tags.is_empty() {
+            return (None, None);
+        }
+        let ask = Ask {
+            action: "lambda:ListTags",
+            resource: &function.arn(None),
+            keys: &tag_keys(tags),
+            resource_policy: None,
+        };
+        match self.inner.roles.authorize(cx, &ask) {
+            Ok(()) => (Some(tags.clone()), None),
+            Err(message) => {
+                let error_code = "AccessDeniedException".to_owned();
+                let error = TagsError {
+                    error_code,
+                    message,
+                };
+                (None, Some(error))
+            }
+        }
     }
 
     /// `$LATEST` as lists show it.

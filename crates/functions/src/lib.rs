@@ -24,6 +24,7 @@ mod name;
 mod paging;
 mod permission;
 mod record;
+mod roles;
 mod settings;
 mod sink;
 mod spec;
@@ -40,14 +41,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::NetworkPolicy;
 use engine::runtimes::Catalogue;
-use engine::{Credentials, NetworkPolicy};
 use store::{Clock, Kv, Queues, Store};
 use telemetry::Telemetry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::{Arn, Protocol, Route, Service, Unbuilt};
+use wire::{Protocol, Route, Service, Unbuilt};
 
 use code::CodeStore;
 use concurrency::Ledger;
@@ -58,6 +59,7 @@ use table::Table;
 pub use download::DOWNLOAD_PATH;
 pub use error::Error;
 pub use executor::{Executor, Running};
+pub use roles::Roles;
 pub use sink::{Endpoint, Sink};
 
 /// AWS Lambda. Clones are handles to the same one.
@@ -110,18 +112,6 @@ pub struct Worker {
     pub name: &'static str,
     /// The task.
     pub run: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-/// Execution roles, as functions need them. Never touches the disk.
-pub trait Roles: Send + Sync {
-    /// Whether there is this role and it lets `lambda.amazonaws.com` assume it.
-    fn assumable(&self, role: &str) -> bool;
-
-    /// Credentials of a session of the role; the error is for operators.
-    fn credentials(&self, role: &str, session: &str) -> Result<Credentials, String>;
-
-    /// Whether a session of the role may do this.
-    fn may(&self, role: &str, action: &str, resource: &Arn) -> bool;
 }
 
 /// All that operations work with.

@@ -60,7 +60,7 @@ impl Sink {
         }
         let group = Arn::log_group(at, &to.group);
         let stream = Arn::log_stream(at, &to.group, &to.stream);
-        let may = |action, resource| self.roles.may(&to.role, action, resource);
+        let may = |action, resource| self.roles.may(&to.role, at, action, resource);
         let answer = Answer {
             put: may("logs:PutLogEvents", &stream),
             may: May {

@@ -53,11 +53,8 @@ impl Inner {
         let runtime = runtime.map_err(|error| error.to_string())?;
         let runtime_version_arn = Arn::runtime(&at.region, &runtime.digest);
         let layers: Vec<Package> = content.layers.iter().map(|l| l.package.clone()).collect();
-        let (roles, role, session) = (
-            Arc::clone(&self.roles),
-            content.role.clone(),
-            name.to_owned(),
-        );
+        let (roles, role) = (Arc::clone(&self.roles), content.role.clone());
+        let function = Arn::function(at, name, None);
         let spec = Arc::new(FunctionSpec {
             key: key(at, name, version, &content.id),
             pool: pool(at, name),
@@ -80,7 +77,7 @@ impl Inner {
                 .into_iter()
                 .collect(),
             log: log_config(name, &content.role, &content.logging),
-            credentials: Arc::new(move || roles.credentials(&role, &session)),
+            credentials: Arc::new(move || roles.credentials(&role, &function)),
             network: self.config.network,
         });
         self.code.keep(&spec);

@@ -77,9 +77,14 @@ pub(crate) fn resource_tags(functions: &Functions, name: &FunctionRef, cx: &Cont
     let Some(function) = functions.inner.functions.get(&at, name.name()) else {
         return Keys::new();
     };
-    let tags = function.record.tags.iter();
-    tags.map(|(key, value)| (format!("aws:ResourceTag/{key}").into(), vec![value.clone()]))
-        .collect()
+    tag_keys(&function.record.tags)
+}
+
+pub(crate) fn tag_keys(tags: &BTreeMap<String, String>) -> Keys {
+    let key = |(key, value): (&String, &String)| {
+        (format!("aws:ResourceTag/{key}").into(), vec![value.clone()])
+    };
+    tags.iter().map(key).collect()
 }
 
 /// Something that can have tags: a function, by its ARN.

@@ -222,7 +222,7 @@ impl UpdateFunctionConfiguration {
         let function = functions.find_unqualified(&self.function_name, cx)?;
         let (at, name) = (&function.at, &function.name);
         if let Some(role) = &self.role {
-            functions.check_role(at, role)?;
+            functions.check_role(at, name, role)?;
         }
         let layers = match &self.layers {
             None => None,

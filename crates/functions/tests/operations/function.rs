@@ -47,6 +47,17 @@ async fn created_pending_then_active_with_another_revision() {
 }
 
 #[tokio::test]
+async fn tags_are_shown_to_those_who_may_list_them() {
+    let bed = Bed::new().await;
+    bed.create_with(json!({ "FunctionName": "hidden", "Tags": { "a": "b" } }))
+        .await
+        .ok();
+    let got = bed.get("/2015-03-31/functions/hidden").await.ok();
+    assert_eq!(got["Tags"], Value::Null);
+    assert_eq!(got["TagsError"]["ErrorCode"], "AccessDeniedException");
+}
+
+#[tokio::test]
 async fn the_code_can_be_downloaded_for_ten_minutes() {
     let bed = Bed::new().await;
     bed.hello().await;

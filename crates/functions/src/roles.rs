@@ -1,0 +1,96 @@
+//! Execution roles: what functions run as.
+
+use std::time::{Duration, SystemTime};
+
+use engine::Credentials;
+use identity::{Identity, RoleSession};
+use wire::{AccountId, Arn, Ask, Authorizer, Caller, Context, Keys, Scope};
+
+/// Who assumes execution roles.
+const SERVICE: &str = "lambda.amazonaws.com";
+/// How long an environment's credentials are good: as long as IAM lets a session of a role be. An environment ends before.
+const SESSION: Duration = Duration::from_secs(12 * 3600);
+
+/// Execution roles, and what callers may do beyond what the router asked. Never touches the disk.
+pub trait Roles: Authorizer {
+    /// Whether there is this role and it lets Lambda assume it for the function.
+    fn assumable(&self, role: &str, function: &Arn) -> bool;
+
+    /// Credentials of a session of the role, named after the function; the error is for operators.
+    fn credentials(&self, role: &str, function: &Arn) -> Result<Credentials, String>;
+
+    /// Whether a function in this scope with this role may do this.
+    fn may(&self, role: &str, at: &Scope, action: &str, resource: &Arn) -> bool;
+}
+
+impl Roles for Identity {
+    fn assumable(&self, role: &str, function: &Arn) -> bool {
+        Arn::parse(role).is_some_and(|role| self.may_assume(&session(&role, function)).is_ok())
+    }
+
+    fn credentials(&self, role: &str, function: &Arn) -> Result<Credentials, String> {
+        let role = Arn::parse(role).ok_or_else(|| format!("{role} is no ARN"))?;
+        let made = self
+            .role_session(&session(&role, function))
+            .map_err(|error| error.to_string())?;
+        let expires_ms = u64::try_from(made.expires_ms).unwrap_or_default();
+        Ok(Credentials {
+            access_key_id: made.access_key_id,
+            secret_access_key: made.secret_access_key,
+            session_token: made.session_token,
+            expires: SystemTime::UNIX_EPOCH + Duration::from_millis(expires_ms),
+        })
+    }
+
+    fn may(&self, role: &str, at: &Scope, action: &str, resource: &Arn) -> bool {
+        let now = jiff::Timestamp::now();
+        let caller = Arn::parse(role).and_then(|role| {
+            let function = Arn::function(at, "logs", None);
+            let made = self.role_session(&session(&role, &function)).ok()?;
+            let token = Some(made.session_token.as_str());
+            let found = self.find_key(&made.access_key_id, token, now).ok()?;
+            Some(found.caller)
+        });
+        let Some(caller) = caller else {
+            return false;
+        };
+        let ask = Ask {
+            action,
+            resource,
+            keys: &Keys::new(),
+            resource_policy: None,
+        };
+        let cx = inside(at, caller, now.as_millisecond());
+        self.authorize(&cx, &ask).is_ok()
+    }
+}
+
+fn session<'a>(role: &'a Arn, function: &'a Arn) -> RoleSession<'a> {
+    let name = function.resource().strip_prefix("function:");
+    RoleSession {
+        role,
+        name: name.unwrap_or(function.resource()),
+        service: SERVICE,
+        source_arn: Some(function),
+        region: function.region(),
+        duration: SESSION,
+    }
+}
+
+/// A request that nobody sent.
+fn inside(at: &Scope, caller: Caller, now_ms: i64) -> Context {
+    Context {
+        request_id: String::new(),
+        scope: Scope {
+            account: AccountId::new(&caller.account).unwrap_or(at.account),
+            region: at.region.clone(),
+        },
+        caller,
+        source_ip: None,
+        user_agent: "lambda.amazonaws.com".to_owned(),
+        secure: false,
+        now_ms,
+        host: String::new(),
+        trace_id: None,
+    }
+}
