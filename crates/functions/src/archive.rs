@@ -31,11 +31,11 @@ const TYPE_LINK: u32 = 0o120_000;
 
 /// Why a package was not unpacked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// Not a zip, or one that cannot be unpacked safely; the text says why.
     #[error("{0}")]
     Unsound(String),
-    /// More than [`UNZIPPED_BYTES_MAX`].
+    /// More than Lambda takes.
     #[error("more than {UNZIPPED_BYTES_MAX} bytes")]
     TooLarge,
     /// The disk failed.
@@ -49,7 +49,7 @@ fn unsound(why: impl Into<String>) -> Refused {
 
 /// Unpacks into `folder`, which must be there and empty, and returns how many bytes the contents have. What was
 /// written before a failure stays behind for the caller to remove.
-pub(crate) fn unpack(package: &[u8], folder: &Path) -> Result<u64, Refused> {
+pub fn unpack(package: &[u8], folder: &Path) -> Result<u64, Refused> {
     check_directory(package)?;
     let mut archive = ZipArchive::new(Cursor::new(package))
         .map_err(|error| unsound(format!("it is not a zip file: {error}")))?;

@@ -56,6 +56,7 @@ use meter::Meter;
 use state::{Function, Layer};
 use table::Table;
 
+pub use archive::{Refused, unpack};
 pub use download::DOWNLOAD_PATH;
 pub use error::Error;
 pub use executor::{Executor, Running};
