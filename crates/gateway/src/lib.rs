@@ -136,6 +136,12 @@ struct Door {
     inside: TaskTracker,
 }
 
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gateway")
+    }
+}
+
 impl Gateway {
     /// A door that nobody listens at yet.
     pub fn new(services: Services, settings: Settings) -> Self {

@@ -1,20 +1,28 @@
 //! The services, wired together. A reset ends one `App` and starts another over an emptied folder.
 
 use std::fmt::Write;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use gateway::{Gateway, Services};
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use engine::runtimes::Catalogue;
+use engine::{Engine, NetworkPolicy};
+use functions::{DOWNLOAD_PATH, Functions, Sink};
+use gateway::{Gateway, Page, Services};
 use identity::{Iam, Identity, Sts};
 use store::Store;
 use telemetry::Telemetry;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 use wire::{Mount, Router};
 
 use crate::config::Config;
 use crate::credentials::RootCredential;
 use crate::folder::Folder;
+use crate::roles::RolesOf;
 use crate::workers::Workers;
 
 /// Everything behind the door.
@@ -22,6 +30,8 @@ pub struct App {
     store: Store,
     identity: Identity,
     telemetry: Telemetry,
+    engine: Engine,
+    functions: Functions,
     workers: Workers,
 }
 
@@ -32,7 +42,7 @@ pub struct Around {
     /// The data folder.
     pub folder: Folder,
     /// The door, once there is one: sandboxes get listeners of it.
-    pub gateway: Arc<OnceLock<Gateway>>,
+    pub gateway: Arc<SetOnce<Gateway>>,
     /// Cancelled when the server must end because something broke.
     pub broken: CancellationToken,
 }
@@ -43,8 +53,8 @@ impl App {
         let Around {
             config,
             folder,
+            gateway,
             broken,
-            ..
         } = around;
         let store = Store::open(&folder.store())?;
         let identity = Identity::open(&store, identity_settings(config)).await?;
@@ -52,14 +62,31 @@ impl App {
             RootCredential::from(root).write(folder)?;
         }
         let (telemetry, telemetry_workers) = Telemetry::open(&store).await?;
+        let catalogue = discover(config, folder).await?;
+        let roles = Arc::new(RolesOf(identity.clone()));
+        let sink = Sink::new(telemetry.clone(), roles.clone(), inside(gateway.clone()));
+        let engine = Engine::start(engine_config(config, folder), Arc::new(sink))?;
+        let (functions, function_workers) = Functions::open(
+            &store,
+            roles,
+            telemetry.clone(),
+            Arc::new(engine.clone()),
+            functions_config(config, folder, catalogue),
+        )
+        .await?;
         let workers = Workers::new(broken.clone());
         for worker in telemetry_workers {
+            workers.spawn(worker.name, worker.run);
+        }
+        for worker in function_workers {
             workers.spawn(worker.name, worker.run);
         }
         Ok(App {
             store,
             identity,
             telemetry,
+            engine,
+            functions,
             workers,
         })
     }
@@ -67,6 +94,7 @@ impl App {
     /// What the gateway needs.
     pub fn services(&self) -> Services {
         let mounts = vec![
+            Mount::new(Arc::new(self.functions.clone())),
             Mount::new(Arc::new(Iam(self.identity.clone()))),
             Mount::new(Arc::new(Sts(self.identity.clone()))),
             Mount::new(self.telemetry.logs()),
@@ -76,13 +104,17 @@ impl App {
             router: Router::new(mounts),
             keyring: Arc::new(self.identity.clone()),
             authorizer: Arc::new(self.identity.clone()),
-            pages: Vec::new(),
+            pages: vec![Arc::new(CodeLinks(self.functions.clone()))],
         }
     }
 
     /// Stops the services, from the ones that start work to the ones that keep its traces. Work under way gets
     /// `limit` to finish.
-    pub async fn stop(&self, _limit: Duration) {
+    pub async fn stop(&self, limit: Duration) {
+        let until = Instant::now() + limit;
+        let left = || until.saturating_duration_since(Instant::now());
+        self.functions.drain(left()).await;
+        self.engine.drain(left()).await;
         self.telemetry.flush().await;
         self.workers.stop().await;
         self.store.close().await;
@@ -137,5 +169,80 @@ fn identity_settings(config: &Config) -> identity::Settings {
     identity::Settings {
         account: config.account,
         dev: config.dev,
+    }
+}
+
+fn engine_config(config: &Config, folder: &Folder) -> engine::Config {
+    let memory = config.environments_memory_mb_max;
+    engine::Config {
+        idle_timeout: config.environment_idle,
+        environments_max: config.environments_max,
+        memory_mb_max: memory.unwrap_or_else(|| machine_memory_mb() / 4 * 3),
+        ..engine::Config::new(folder.path().join("engine"))
+    }
+}
+
+/// The memory of this machine, in megabytes.
+fn machine_memory_mb() -> u64 {
+    let about = rustix::system::sysinfo();
+    let unit = u64::from(about.mem_unit.max(1));
+    about.totalram.saturating_mul(unit) >> 20
+}
+
+fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> functions::Config {
+    let endpoint = format!("http://127.0.0.1:{}", engine::ENDPOINT_PORT_DEFAULT);
+    functions::Config {
+        platform_variables: vec![("AWS_ENDPOINT_URL".to_owned(), endpoint)],
+        network: match config.internet {
+            true => NetworkPolicy::Internet,
+            false => NetworkPolicy::Endpoint,
+        },
+        account_concurrency: config.concurrency,
+        ..functions::Config::new(folder.path().join("functions"), runtimes)
+    }
+}
+
+/// Looks for toolchains, which runs interpreters.
+async fn discover(config: &Config, folder: &Folder) -> Result<Catalogue> {
+    let config = config.runtimes_config(&folder.path().join("engine"));
+    let catalogue = tokio::task::spawn_blocking(move || Catalogue::discover(&config)).await?;
+    let catalogue = catalogue.context("cannot look for runtimes")?;
+    let found: Vec<&str> = catalogue.found().map(|runtime| runtime.id).collect();
+    match found.is_empty() {
+        true => warn!("no runtime was found on this machine; `mayfly doctor` says more"),
+        false => info!(runtimes = found.join(" "), "found"),
+    }
+    Ok(catalogue)
+}
+
+/// Serves AWS's APIs inside sandboxes, through the same door. Events that a crash left behind may run before
+/// there is one; their connections wait in the listener's queue.
+fn inside(gateway: Arc<SetOnce<Gateway>>) -> functions::Endpoint {
+    Box::new(move |listener, stop| {
+        let gateway = gateway.clone();
+        tokio::spawn(async move {
+            let Some(gateway) = stop.run_until_cancelled(gateway.wait()).await else {
+                return;
+            };
+            if let Err(cause) = gateway.listen_inside(listener, stop.clone()) {
+                warn!(%cause, "a function does not reach AWS's APIs");
+            }
+        });
+    })
+}
+
+/// The links of GetFunction.
+struct CodeLinks(Functions);
+
+impl Page for CodeLinks {
+    fn prefix(&self) -> &'static str {
+        DOWNLOAD_PATH
+    }
+
+    fn get<'a>(
+        &'a self,
+        token: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Option<(&'static str, Bytes)>> + Send + 'a>> {
+        Box::pin(async move { Some(("application/zip", self.0.code_download(token).await?)) })
     }
 }

@@ -13,6 +13,7 @@ mod folder;
 mod logging;
 mod notify;
 mod reset;
+mod roles;
 mod run;
 mod serve;
 mod workers;

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use gateway::{Gateway, Limits, Reset, Settings, Tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -44,10 +45,10 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
 
     let broken = CancellationToken::new();
-    let slot = Arc::new(OnceLock::new());
+    let slot = Arc::new(SetOnce::new());
     let apps = Arc::new(Apps::start(around(&config, &folder, &slot, &broken)).await?);
     let gateway = Gateway::new(apps.services().await, settings(&config, &apps));
-    let gateway = slot.get_or_init(|| gateway);
+    slot.set(gateway.clone()).expect("it is set here only");
     let at = listener.local_addr()?;
     folder.set_endpoint(&config.url(at))?;
     gateway.listen(listener, tls);
@@ -61,7 +62,7 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
     notify::tell("STOPPING=1");
     info!(limit = ?config.drain, "draining: no new requests; a second signal ends at once");
     let drained = tokio::select! {
-        drained = drain(gateway, &apps, config.drain) => drained,
+        drained = drain(&gateway, &apps, config.drain) => drained,
         () = signals.next() => false,
     };
     if !drained {
@@ -78,7 +79,7 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
 fn around(
     config: &Arc<Config>,
     folder: &Folder,
-    gateway: &Arc<OnceLock<Gateway>>,
+    gateway: &Arc<SetOnce<Gateway>>,
     broken: &CancellationToken,
 ) -> Around {
     Around {

@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -106,6 +106,28 @@ fn a_folder_and_an_event_file() {
         ],
     );
     assert_eq!(ran.result, "\"hello Ann\"\n", "{}", ran.log);
+}
+
+#[test]
+fn a_zip() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("function.zip");
+    let zip = |name: &str| {
+        let mut zip = zip::ZipWriter::new(fs::File::create(&file).unwrap());
+        zip.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        zip.write_all(ECHO.as_bytes()).unwrap();
+        zip.finish().unwrap();
+    };
+    zip("lambda_function.py");
+    let ran = run(&file, &["--event", r#"{"key1":"zipped"}"#]);
+    assert_eq!(ran.result, "\"zipped\"\n", "{}", ran.log);
+    zip("../lambda_function.py");
+    let ran = run(&file, &[]);
+    assert!(ran.log.contains("cannot unpack"), "{}", ran.log);
+    fs::write(&file, "no zip").unwrap();
+    let ran = run(&file, &[]);
+    assert!(ran.log.contains("it is not a zip file"), "{}", ran.log);
 }
 
 #[test]

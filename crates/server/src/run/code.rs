@@ -165,6 +165,10 @@ fn open_to_all(path: &Path, is_executable: bool) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-fn unzip(_from: &Path, _to: &Path) -> Result<()> {
-    bail!("zips are not read yet")
+/// A zip from anywhere, so it is taken as carefully as by the server.
+fn unzip(from: &Path, to: &Path) -> Result<()> {
+    let cannot = || format!("cannot unpack {}", from.display());
+    let package = fs::read(from).with_context(cannot)?;
+    functions::unpack(&package, to).with_context(cannot)?;
+    Ok(())
 }

@@ -7,9 +7,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use http::Request;
 use wire::sigv4::{Credentials, Signer};
 
@@ -30,7 +32,7 @@ pub fn mayfly() -> Command {
 /// A running server.
 pub struct Server {
     child: Child,
-    log: Receiver<String>,
+    log: Mutex<Receiver<String>>,
     pub url: String,
 }
 
@@ -49,7 +51,11 @@ impl Server {
                 break rest.split('"').next().unwrap().to_owned();
             }
         };
-        Server { child, log, url }
+        Server {
+            child,
+            log: Mutex::new(log),
+            url,
+        }
     }
 
     fn spawn(data: &Path, flags: &[&str]) -> Child {
@@ -73,7 +79,7 @@ impl Server {
     /// Waits for a line of the log that contains `text`.
     pub fn wait_for(&self, text: &str) -> String {
         loop {
-            let line = self.log.recv_timeout(PATIENCE);
+            let line = self.log.lock().unwrap().recv_timeout(PATIENCE);
             let line = line.unwrap_or_else(|_| panic!("the log never said {text:?}"));
             if line.contains(text) {
                 return line;
@@ -236,6 +242,97 @@ pub fn plain(server: &Server, method: &str, path: &str) -> Answer {
 }
 
 pub const WHO_AM_I: &str = "Action=GetCallerIdentity&Version=2011-06-15";
+
+/// Calls an operation of a service that reads paths and JSON.
+pub fn rest(server: &Server, who: &Credentials, method: &str, path: &str, body: &str) -> Answer {
+    signed_call(server, who, "lambda", (method, path), &[], body)
+}
+
+/// Calls an operation of a service that reads a target header.
+pub fn json(
+    server: &Server,
+    who: &Credentials,
+    service: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    signed_call(server, who, service, ("POST", "/"), headers, body)
+}
+
+fn signed_call(
+    server: &Server,
+    who: &Credentials,
+    service: &str,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", server.url));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (mut parts, ()) = request.body(()).unwrap().into_parts();
+    let signer = Signer::new(who.clone(), "us-east-1", service);
+    signer.sign(&mut parts, body.as_bytes(), jiff::Timestamp::now());
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+    for (name, value) in &parts.headers {
+        head += &format!("{name}: {}\r\n", value.to_str().unwrap());
+    }
+    head += &format!("content-length: {}\r\n\r\n", body.len());
+    send(server, &(head + body))
+}
+
+/// Makes a role and a Python function of this source, and waits until it is active.
+pub fn create_function(server: &Server, who: &Credentials, name: &str, source: &str) {
+    let trust = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}}"#;
+    let trust: String = trust.bytes().map(|b| format!("%{b:02X}")).collect();
+    let role = format!(
+        "Action=CreateRole&Version=2010-05-08&RoleName={name}&AssumeRolePolicyDocument={trust}"
+    );
+    let made = call(server, who, "iam", &role);
+    assert_eq!(made.status, 200, "{made:?}");
+    let policy = format!(
+        "Action=AttachRolePolicy&Version=2010-05-08&RoleName={name}&PolicyArn=arn%3Aaws%3Aiam%3A%3Aaws%3Apolicy%2Fservice-role%2FAWSLambdaBasicExecutionRole"
+    );
+    let attached = call(server, who, "iam", &policy);
+    assert_eq!(attached.status, 200, "{attached:?}");
+    let arn = made.body.split_once("<Arn>").unwrap().1;
+    let arn = arn.split_once("</Arn>").unwrap().0;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    zip.start_file("lambda_function.py", options).unwrap();
+    zip.write_all(source.as_bytes()).unwrap();
+    let zip = BASE64_STANDARD.encode(zip.finish().unwrap().into_inner());
+    let body = format!(
+        r#"{{"FunctionName":"{name}","Runtime":"python3.11","Handler":"lambda_function.lambda_handler","Role":"{arn}","Timeout":60,"Code":{{"ZipFile":"{zip}"}}}}"#
+    );
+    let made = rest(server, who, "POST", "/2015-03-31/functions", &body);
+    assert_eq!(made.status, 201, "{made:?}");
+    let path = format!("/2015-03-31/functions/{name}/configuration");
+    eventually(|| {
+        rest(server, who, "GET", &path, "")
+            .body
+            .contains(r#""State":"Active""#)
+    });
+}
+
+/// Invokes a function; `kind` is `RequestResponse` or `Event`.
+pub fn invoke(server: &Server, who: &Credentials, name: &str, kind: &str, event: &str) -> Answer {
+    let path = format!("/2015-03-31/functions/{name}/invocations");
+    let headers = [("x-amz-invocation-type", kind)];
+    signed_call(server, who, "lambda", ("POST", &path), &headers, event)
+}
+
+/// Asks again and again, for what happens by itself some time later.
+pub fn eventually(mut is_so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "it never came to be");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
 
 /// Calls an operation of a service that reads forms.
 pub fn call(server: &Server, who: &Credentials, service: &str, body: &str) -> Answer {
