@@ -22,7 +22,6 @@ use wire::{Mount, Router};
 use crate::config::Config;
 use crate::credentials::RootCredential;
 use crate::folder::Folder;
-use crate::roles::RolesOf;
 use crate::workers::Workers;
 
 /// Everything behind the door.
@@ -63,7 +62,7 @@ impl App {
         }
         let (telemetry, telemetry_workers) = Telemetry::open(&store).await?;
         let catalogue = discover(config, folder).await?;
-        let roles = Arc::new(RolesOf(identity.clone()));
+        let roles = Arc::new(identity.clone());
         let sink = Sink::new(telemetry.clone(), roles.clone(), inside(gateway.clone()));
         let engine = Engine::start(engine_config(config, folder), Arc::new(sink))?;
         let (functions, function_workers) = Functions::open(

@@ -13,7 +13,6 @@ mod folder;
 mod logging;
 mod notify;
 mod reset;
-mod roles;
 mod run;
 mod serve;
 mod workers;
