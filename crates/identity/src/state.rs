@@ -178,7 +178,7 @@ impl State {
 /// A change that a function decided on.
 pub(crate) struct Change(Vec<Step>);
 
-type Apply = Box<dyn FnOnce(&mut State, u64) -> Result<(), Error> + Send>;
+type Apply = Box<dyn FnOnce(&mut State, u64) + Send>;
 
 /// A write of one record, and what it means in memory.
 struct Step {
@@ -239,8 +239,9 @@ impl Step {
         expect: Expect,
     ) -> Result<Self, Error> {
         let value = record::encode(&record)?;
+        // Before it is written: what cannot be compiled must never be on disk, where it would stop the next start.
+        let compiled = record.compile()?;
         let apply: Apply = Box::new(move |state, revision| {
-            let compiled = record.compile()?;
             state.insert(
                 id,
                 Held {
@@ -249,7 +250,6 @@ impl Step {
                     revision,
                 },
             );
-            Ok(())
         });
         Ok(Self {
             key: key_of::<E>(&id, lower),
@@ -261,10 +261,7 @@ impl Step {
 
     fn delete<E: Entity>(id: AccountId, lower: String, revision: u64) -> Self {
         let key = key_of::<E>(&id, &lower);
-        let apply: Apply = Box::new(move |state, _| {
-            state.forget::<E>(id, &lower);
-            Ok(())
-        });
+        let apply: Apply = Box::new(move |state, _| state.forget::<E>(id, &lower));
         Self {
             key,
             value: None,
@@ -377,7 +374,7 @@ impl Book {
                 }
             };
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            (step.apply)(&mut state, revision)?;
+            (step.apply)(&mut state, revision);
         }
         Ok(())
     }

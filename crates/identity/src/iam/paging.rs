@@ -53,6 +53,17 @@ fn read(marker: &Marker) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::InvalidMarker)
 }
 
+impl<T> Page<T> {
+    /// The same page of other things.
+    pub fn map<U>(self, make: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(make).collect(),
+            is_truncated: self.is_truncated,
+            marker: self.marker,
+        }
+    }
+}
+
 /// Declares the reply of a list operation.
 macro_rules! listing {
     ($(#[$meta:meta])* $name:ident { $field:ident: $item:ty $(, $extra:ident: $extra_type:ty)? }) => {

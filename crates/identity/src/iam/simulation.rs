@@ -60,6 +60,9 @@ pub struct ContextEntry {
     context_key_type: Option<ContextKeyType>,
 }
 
+/// Results of one page.
+const PAGE_ITEMS_MAX: i64 = 100;
+
 /// At most so many of everything that a simulation multiplies.
 const LIST_MAX: usize = 100;
 type Actions = List<ActionName, 1, LIST_MAX>;
@@ -158,8 +161,9 @@ operation! {
     run |op, iam, cx| {
         let mut stage = Stage::new(cx, &op.policy_input_list, op.permissions_boundary_policy_input_list.as_deref())?;
         stage.set_caller(op.caller_arn.as_deref(), op.resource_policy.as_deref(), op.resource_owner.as_deref())?;
-        let rows = stage.play(&op.action_names, op.resource_arns.as_deref(), op.context_entries.as_deref());
-        page(rows, op.marker.as_ref(), op.max_items).map(EvaluationResults::of)
+        let facts = stage.facts(op.context_entries.as_deref());
+        let page = page(questions(&op.action_names, op.resource_arns.as_deref()), op.marker.as_ref(), at_most(op.max_items))?;
+        Ok(EvaluationResults::of(page.map(|(action, resource)| stage.ask(action, resource, &facts))))
     }
 }
 
@@ -186,8 +190,9 @@ operation! {
         let mut stage = Stage::new(cx, op.policy_input_list.as_deref().unwrap_or_default(), boundary)?;
         stage.add_source(iam, cx, &op.policy_source_arn)?;
         stage.set_caller(op.caller_arn.as_deref(), op.resource_policy.as_deref(), op.resource_owner.as_deref())?;
-        let rows = stage.play(&op.action_names, op.resource_arns.as_deref(), op.context_entries.as_deref());
-        page(rows, op.marker.as_ref(), op.max_items).map(EvaluationResults::of)
+        let facts = stage.facts(op.context_entries.as_deref());
+        let page = page(questions(&op.action_names, op.resource_arns.as_deref()), op.marker.as_ref(), at_most(op.max_items))?;
+        Ok(EvaluationResults::of(page.map(|(action, resource)| stage.ask(action, resource, &facts))))
     }
 }
 
@@ -428,34 +433,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Every action on every resource.
-    fn play(
-        &self,
-        actions: &[ActionName],
-        resources: Option<&[ResourceName]>,
-        entries: Option<&[ContextEntry]>,
-    ) -> Vec<(String, EvaluationResult)> {
+    /// What is known of the principal, and what the request adds.
+    fn facts(&self, entries: Option<&[ContextEntry]>) -> Facts {
         let mut facts = self.facts.clone();
         for entry in entries.unwrap_or_default() {
             if let Some(key) = &entry.context_key_name {
                 facts.set_all(key, entry.context_key_values.clone().unwrap_or_default());
             }
         }
-        let everything = ["*"];
-        let resources: Vec<&str> = match resources {
-            Some(list) if !list.is_empty() => list.iter().map(|name| &**name).collect(),
-            _ => everything.to_vec(),
-        };
-        let mut rows = Vec::new();
-        for (at, action) in actions.iter().enumerate() {
-            for (on, resource) in resources.iter().enumerate() {
-                rows.push((
-                    format!("{at:05}/{on:05}"),
-                    self.ask(action, resource, &facts),
-                ));
-            }
-        }
-        rows
+        facts
     }
 
     fn ask(&self, action: &str, resource: &str, facts: &Facts) -> EvaluationResult {
@@ -542,6 +528,31 @@ impl Stage {
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// Every action on every resource, in order.
+fn questions<'a>(
+    actions: &'a [ActionName],
+    resources: Option<&'a [ResourceName]>,
+) -> Vec<(String, (&'a str, &'a str))> {
+    let resources: Vec<&str> = match resources {
+        Some(list) if !list.is_empty() => list.iter().map(|name| &**name).collect(),
+        _ => vec!["*"],
+    };
+    let on_each = |(at, action): (usize, &'a ActionName)| {
+        let each = resources.iter().enumerate();
+        let row = |(on, resource): (usize, &&'a str)| {
+            (format!("{at:05}/{on:05}"), (&**action, *resource))
+        };
+        each.map(row).collect::<Vec<_>>()
+    };
+    actions.iter().enumerate().flat_map(on_each).collect()
+}
+
+/// "IAM might return fewer than the MaxItems number of results, even when there are more results available": a page is never
+/// longer than its default, for each result costs an evaluation of everything that the request brought.
+fn at_most(asked: Option<MaxItems>) -> Option<MaxItems> {
+    asked.min(MaxItems::new(PAGE_ITEMS_MAX))
 }
 
 fn same(asked: &Arn, found: &Arn, noun: &str, name: &str) -> Result<(), Error> {
