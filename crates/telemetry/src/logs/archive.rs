@@ -281,17 +281,15 @@ impl Archive {
         Ok(record::decode(&entry.value)?)
     }
 
-    /// The events go first: a stream that a crash left without them is empty, never half-deleted and back.
+    /// The events go first: a stream that a crash left without them is empty, never half-deleted and back. They go once
+    /// more in the end, because somebody may have written while the stream was still there.
     pub(super) async fn delete_stream(&self, group: &Group, name: &str) -> Result<()> {
         self.stream(group, name).await?;
-        self.journal
-            .drop_stream(&journal_name(&group.id, name))
-            .await?;
-        match self
-            .kv
-            .delete(&stream_key(&group.id, name), Expect::Any)
-            .await?
-        {
+        let (journal, key) = (journal_name(&group.id, name), stream_key(&group.id, name));
+        self.journal.drop_stream(&journal).await?;
+        let deleted = self.kv.delete(&key, Expect::Any).await?;
+        self.journal.drop_stream(&journal).await?;
+        match deleted {
             true => Ok(()),
             false => Err(Error::StreamNotFound),
         }
@@ -415,9 +413,10 @@ impl Archive {
             Ok(_) => Err(Error::GroupNotFound),
             Err(error) => Err(error),
         };
-        if let Err(error) = still {
+        // A store that cannot say whether they are there is no reason to remove what it has just acknowledged.
+        if let Err(gone @ (Error::GroupNotFound | Error::StreamNotFound)) = still {
             self.journal.drop_stream(&name).await?;
-            return Err(error);
+            return Err(gone);
         }
         self.announce(at, group_name, stream, events, now_ms);
         Ok(appended.last_seq)

@@ -2,6 +2,7 @@
 //! CloudWatch Logs through the wire: requests and replies as clients see them.
 
 mod events;
+mod faults;
 mod groups;
 mod lines;
 mod live_tail;
