@@ -28,6 +28,7 @@ pub struct PoolKey {
 }
 
 /// One immutable revision of a function: everything an environment is made from.
+#[derive(Clone)]
 pub struct FunctionSpec {
     /// Unique per immutable revision (code and configuration); environments are shared by equal keys only. Spell it
     /// `.../NAME/VERSION/REVISION` so that [`crate::Engine::retire`] can name a function or a version by prefix.

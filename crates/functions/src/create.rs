@@ -91,6 +91,15 @@ impl Operation for CreateFunction {
         let function = self.function_name.arn(&cx.scope);
         let mut needs = pass_role(Some(&self.role), &function);
         needs.extend(functions.get_layers(self.layers.as_deref()));
+        // What a tag can open is opened only by those who may tag.
+        if self.tags.as_ref().is_some_and(Tags::names_internet) {
+            needs.push(Permission {
+                action: "lambda:TagResource",
+                resource: function,
+                keys: request_tags(self.tags.as_ref()),
+                resource_policy: None,
+            });
+        }
         needs
     }
 
@@ -179,7 +188,11 @@ impl CreateFunction {
         if let Some(variables) = variables(self.environment.as_ref()) {
             check_variables(variables)?;
         }
-        self.tags.as_ref().map_or(Ok(()), Tags::check)
+        let Some(tags) = &self.tags else {
+            return Ok(());
+        };
+        tags.check()?;
+        functions.inner.config.check_internet_tag(&tags.0)
     }
 
     fn not_applied(&self) -> NotApplied<'_> {

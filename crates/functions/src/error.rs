@@ -62,6 +62,12 @@ pub enum Error {
     VariablesTooLarge(String),
     #[error("Number of tags exceeds resource tag limit.")]
     TooManyTags,
+    #[error("The value of the tag mayfly:internet must be open or closed.")]
+    InternetTag,
+    #[error(
+        "The tag mayfly:internet cannot open the internet on this server. Its operator may set internet_by_tag."
+    )]
+    InternetClosed,
     #[error(
         "Tags on function aliases and versions are not supported. Please specify either a function name or an unqualified function ARN."
     )]
@@ -231,6 +237,8 @@ impl Error {
             | Error::ReservedVariables(_)
             | Error::VariablesTooLarge(_)
             | Error::TooManyTags
+            | Error::InternetTag
+            | Error::InternetClosed
             | Error::TagsOnFunctionsOnly
             | Error::NotAPackage(_)
             | Error::UnzippedTooLarge

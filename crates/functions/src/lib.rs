@@ -21,6 +21,7 @@ mod invoke;
 mod layer;
 mod meter;
 mod name;
+mod network;
 mod paging;
 mod permission;
 mod record;
@@ -78,8 +79,11 @@ pub struct Config {
     pub runtimes: Catalogue,
     /// Variables that every function sees beyond AWS's, such as `AWS_ENDPOINT_URL`.
     pub platform_variables: Vec<(String, String)>,
-    /// What functions may reach.
+    /// What functions may reach that say nothing about it.
     pub network: NetworkPolicy,
+    /// Whether a function may open the internet for itself, by the tag `mayfly:internet`. Closing it that way is always
+    /// possible.
+    pub internet_by_tag: bool,
     /// Executions at once in an account and region.
     pub account_concurrency: u32,
     /// A number from 0 to 1, without it, which decides for aliases that share their invocations.
@@ -94,6 +98,7 @@ impl Config {
             runtimes,
             platform_variables: Vec::new(),
             network: NetworkPolicy::default(),
+            internet_by_tag: false,
             account_concurrency: engine::ACCOUNT_CONCURRENCY_DEFAULT,
             random,
         }

@@ -3,23 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{FunctionSpec, LogConfig, LogFormat, LogLevel, PoolKey};
+use engine::{FunctionSpec, LogConfig, LogFormat, LogLevel, NetworkPolicy, PoolKey};
 use wire::{Arn, Scope};
 
 use crate::Inner;
 use crate::code::Package;
 use crate::configuration::version_name;
 use crate::name::LATEST;
+use crate::network::key_for;
 use crate::record::{Content, Logging};
 use crate::state::Runnable;
 
-/// The key of a specification: the function, the version, what it is made of.
-pub(crate) fn key(at: &Scope, name: &str, version: Option<u64>, content: &str) -> String {
-    format!(
-        "{}{}/{content}",
-        key_prefix(at, name),
-        version_name(version)
-    )
+/// The key of a specification: the function, the version, what it is made of, what it may reach.
+pub(crate) fn key(
+    at: &Scope,
+    name: &str,
+    version: Option<u64>,
+    content: &str,
+    network: NetworkPolicy,
+) -> String {
+    let (prefix, version) = (key_prefix(at, name), version_name(version));
+    key_for(format!("{prefix}{version}/{content}"), network)
 }
 
 /// What the keys of all specifications of a function begin with.
@@ -48,6 +52,7 @@ impl Inner {
         name: &str,
         version: Option<u64>,
         content: &Content,
+        network: NetworkPolicy,
     ) -> Runnable {
         let runtime = self.config.runtimes.resolve_existing(&content.runtime);
         let runtime = runtime.map_err(|error| error.to_string())?;
@@ -56,7 +61,7 @@ impl Inner {
         let (roles, role) = (Arc::clone(&self.roles), content.role.clone());
         let function = Arn::function(at, name, None);
         let spec = Arc::new(FunctionSpec {
-            key: key(at, name, version, &content.id),
+            key: key(at, name, version, &content.id, network),
             pool: pool(at, name),
             name: name.to_owned(),
             version: version_name(version),
@@ -78,7 +83,7 @@ impl Inner {
                 .collect(),
             log: log_config(name, &content.role, &content.logging),
             credentials: Arc::new(move || roles.credentials(&role, &function)),
-            network: self.config.network,
+            network,
         });
         self.code.keep(&spec);
         Ok(spec)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::FunctionSpec;
+use engine::{FunctionSpec, NetworkPolicy};
 use store::{Expect, record};
 use wire::{Arn, Scope};
 
@@ -278,11 +278,15 @@ impl Inner {
     ) -> Arc<Function> {
         contents.retain(|content, _| record.versions.values().any(|v| v.content == *content));
         let before = before.filter(|before| before.record.id == record.id);
+        let network = self.config.network_of(&record.tags);
+        let runnable =
+            |version, content| self.runnable(at, name, version, content, network, before);
         let latest = match (&record.latest_head.state, &record.last_update) {
-            (State::Active, LastUpdate::Successful) => {
-                Some(self.runnable(at, name, None, &record.latest, before))
-            }
-            (State::Active, _) => before.and_then(|before| before.latest.clone()),
+            (State::Active, LastUpdate::Successful) => Some(runnable(None, &record.latest)),
+            // What ran before goes on running, but never with more than the tags say now.
+            (State::Active, _) => before
+                .and_then(|before| before.latest.clone())
+                .map(|latest| latest.map(|spec| self.under(&spec, network))),
             (State::Pending | State::Failed { .. }, _) => None,
         };
         let active = record
@@ -292,8 +296,7 @@ impl Inner {
         let versions = active
             .filter_map(|(number, version)| {
                 let content = contents.get(&version.content)?;
-                let runnable = self.runnable(at, name, Some(*number), content, before);
-                Some((*number, runnable))
+                Some((*number, runnable(Some(*number), content)))
             })
             .collect();
         let policies = record
@@ -323,15 +326,16 @@ impl Inner {
         name: &str,
         version: Option<u64>,
         content: &Content,
+        network: NetworkPolicy,
         before: Option<&Function>,
     ) -> Runnable {
-        let key = crate::spec::key(at, name, version, &content.id);
+        let key = crate::spec::key(at, name, version, &content.id, network);
         if let Some(Ok(spec)) = before.and_then(|before| before.runnable(version))
             && spec.key == key
         {
             return Ok(Arc::clone(spec));
         }
-        self.specification(at, name, version, content)
+        self.specification(at, name, version, content, network)
     }
 
     /// Changes a layer, or makes it.

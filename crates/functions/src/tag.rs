@@ -8,6 +8,7 @@ use crate::Functions;
 use crate::error::Error;
 use crate::name::FunctionRef;
 use crate::record::new_id;
+use crate::spec::key_prefix;
 
 /// Tags of a resource (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-tags.html>).
 const TAGS_MAX: usize = 50;
@@ -27,6 +28,13 @@ impl Tags {
             true => Ok(()),
             false => Err(Error::TooManyTags),
         }
+    }
+}
+
+impl Tags {
+    /// Whether they say what the function may reach.
+    pub(crate) fn names_internet(&self) -> bool {
+        self.0.contains_key(crate::network::TAG)
     }
 }
 
@@ -145,6 +153,30 @@ impl Shape for TaggableResource {
     }
 }
 
+impl Functions {
+    async fn change_tags(
+        &self,
+        resource: &TaggableResource,
+        cx: &Context,
+        edit: impl Fn(&mut BTreeMap<String, String>),
+    ) -> Result<(), Error> {
+        let inner = &self.inner;
+        let (function, _) = self.find(resource.function()?, None, cx)?;
+        let change = inner.change(&function.at, &function.name, |before, record| {
+            edit(&mut record.tags);
+            Tags(record.tags.clone()).check()?;
+            record.latest_head.revision_id = new_id();
+            Ok(inner.config.network_of(&before.record.tags))
+        });
+        let (after, network) = change.await?;
+        if inner.config.network_of(&after.record.tags) != network {
+            // Environments with the other reach serve nobody any more.
+            inner.engine.retire(&key_prefix(&after.at, &after.name));
+        }
+        Ok(())
+    }
+}
+
 /// Adds tags (<https://docs.aws.amazon.com/lambda/latest/api/API_TagResource.html>).
 #[derive(Debug, Shape)]
 pub struct TagResource {
@@ -169,17 +201,9 @@ impl Operation for TagResource {
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {
-        let (function, _) = functions.find(self.resource.function()?, None, cx)?;
-        let change = functions
-            .inner
-            .change(&function.at, &function.name, |_, record| {
-                record.tags.extend(self.tags.0.clone());
-                Tags(record.tags.clone()).check()?;
-                record.latest_head.revision_id = new_id();
-                Ok(())
-            });
-        change.await?;
-        Ok(())
+        functions.inner.config.check_internet_tag(&self.tags.0)?;
+        let add = |tags: &mut BTreeMap<_, _>| tags.extend(self.tags.0.clone());
+        Ok(functions.change_tags(&self.resource, cx, add).await?)
     }
 }
 
@@ -208,16 +232,8 @@ impl Operation for UntagResource {
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {
-        let (function, _) = functions.find(self.resource.function()?, None, cx)?;
-        let change = functions
-            .inner
-            .change(&function.at, &function.name, |_, record| {
-                record.tags.retain(|key, _| !self.tag_keys.contains(key));
-                record.latest_head.revision_id = new_id();
-                Ok(())
-            });
-        change.await?;
-        Ok(())
+        let remove = |tags: &mut BTreeMap<_, _>| tags.retain(|key, _| !self.tag_keys.contains(key));
+        Ok(functions.change_tags(&self.resource, cx, remove).await?)
     }
 }
 

@@ -257,10 +257,15 @@ pub struct Bed {
 
 impl Bed {
     pub async fn new() -> Bed {
-        Bed::in_folder(tempfile::tempdir().unwrap(), NOW_MS).await
+        Bed::with(|_| {}).await
     }
 
-    async fn in_folder(folder: tempfile::TempDir, now_ms: i64) -> Bed {
+    /// With another configuration, until it is restarted.
+    pub async fn with(change: fn(&mut Config)) -> Bed {
+        Bed::in_folder(tempfile::tempdir().unwrap(), NOW_MS, change).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, now_ms: i64, change: fn(&mut Config)) -> Bed {
         let clock = Arc::new(ManualClock::at(now_ms));
         let store = Store::open_with(&folder.path().join("store"), clock.clone()).unwrap();
         let runtimes = RuntimesConfig {
@@ -277,11 +282,12 @@ impl Bed {
             )
         };
         let recorder = Arc::new(Recorder::default());
-        let config = Config {
+        let mut config = Config {
             // Every second one, beginning with the larger.
             random: || 0.25,
             ..Config::new(folder.path().join("functions"), catalogue)
         };
+        change(&mut config);
         let (functions, own) = Functions::open(
             &store,
             Arc::new(AnyRole),
@@ -318,7 +324,7 @@ impl Bed {
         drop((self.router, self.functions));
         self.store.close().await;
         drop((self.store, self.telemetry));
-        Bed::in_folder(self.folder, now_ms).await
+        Bed::in_folder(self.folder, now_ms, |_| {}).await
     }
 
     pub async fn send(&self, request: http::Request<Bytes>) -> Reply {

@@ -9,6 +9,7 @@ mod event;
 mod function;
 mod invoke;
 mod layer;
+mod network;
 mod permission;
 mod restart;
 mod tag;
