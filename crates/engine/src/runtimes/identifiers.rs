@@ -26,7 +26,7 @@ impl Family {
     pub fn advice(self) -> String {
         match self {
             Family::Python(major, minor) => format!(
-                "Install Python {major}.{minor} (for example `uv python install {major}.{minor}` or `pyenv install {major}.{minor}`) and restart Mayfly, or set [runtimes.\"python{major}.{minor}\"] path in its configuration."
+                "Install Python {major}.{minor} (for example `uv python install {major}.{minor}` or `pyenv install {major}.{minor}`) and restart Mayfly, or name an interpreter in its configuration: `\"python{major}.{minor}\" = \"/path\"` under [runtimes]."
             ),
             Family::Go => "Build the function for provided.al2023: go1.x never spoke the Lambda Runtime API.".to_owned(),
             Family::Provided => "It needs nothing but a bootstrap in the function's code or a layer.".to_owned(),
