@@ -196,6 +196,7 @@ fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> fu
             true => NetworkPolicy::Internet,
             false => NetworkPolicy::Endpoint,
         },
+        internet_by_tag: config.internet_by_tag,
         account_concurrency: config.concurrency,
         ..functions::Config::new(folder.path().join("functions"), runtimes)
     }

@@ -46,6 +46,7 @@ pub struct Config {
     pub environments_memory_mb_max: Option<u64>,
     pub environment_idle: Duration,
     pub internet: bool,
+    pub internet_by_tag: bool,
 }
 
 /// Where the certificate is.
@@ -127,6 +128,7 @@ struct Draft {
     environments_memory_mb_max: Option<u64>,
     environment_idle_seconds: u64,
     internet: bool,
+    internet_by_tag: bool,
 }
 
 /// Why a configuration cannot be used.
@@ -269,6 +271,7 @@ impl Draft {
             environments_memory_mb_max: self.environments_memory_mb_max,
             environment_idle: Duration::from_secs(self.environment_idle_seconds),
             internet: self.internet,
+            internet_by_tag: self.internet_by_tag,
         };
         let beyond_loopback = !config.listen.ip().is_loopback();
         if config.dev && beyond_loopback {

@@ -236,8 +236,16 @@ pub const KEYS: &[Key] = &[
         name: "internet",
         form: Form::Switch,
         default: "false",
-        help: "Whether functions may reach the internet. Without it they reach Mayfly's own endpoint and nothing else.",
+        help: "Whether functions may reach the internet. Without it they reach Mayfly's own endpoint and nothing else. \
+               A function closes it for itself with the tag `mayfly:internet` = `closed`.",
         set: |draft, value| put(&mut draft.internet, switch(value)),
+    },
+    Key {
+        name: "internet_by_tag",
+        form: Form::Switch,
+        default: "false",
+        help: "Whether whoever may tag a function may open the internet for it, with the tag `mayfly:internet` = `open`.",
+        set: |draft, value| put(&mut draft.internet_by_tag, switch(value)),
     },
 ];
 
