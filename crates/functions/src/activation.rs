@@ -57,6 +57,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Unpacks again what is missing on the disk, such as after a backup without the unpacked folders was put back.
+    pub(crate) async fn repair(&self) -> Result<(), Error> {
+        for function in self.functions.all() {
+            let contents = function.contents.values().map(|content| &**content);
+            for content in contents.chain([&function.record.latest]) {
+                let layers = packages(&content.layers);
+                let merged = self.code.layers_folder(&layers);
+                let code = self.code.package_folder(&content.code.digest);
+                if code.is_dir() && merged.is_none_or(|folder| folder.is_dir()) {
+                    continue;
+                }
+                if let Err((_, reason)) = self.prepare(content).await {
+                    tracing::error!(function = function.name, reason, "code is missing");
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn run_activation(&self, at: &Scope, name: &str) -> Result<(), Error> {
         let Some(function) = self.functions.get(at, name) else {
             return Ok(());

@@ -100,7 +100,7 @@ impl Inner {
         }
     }
 
-    /// Tells ledger and engine what the function's record says, or that there is none.
+    /// Tells ledger and engine what the function's record says, or that there is none; and the engine the account's limit.
     pub(crate) fn apply_concurrency(&self, at: &Scope, name: &str) {
         // Held from the reading to the telling, so that what is told last was read last.
         let _order = self.reserved.order.lock();
@@ -108,6 +108,8 @@ impl Inner {
         let reserved = function.and_then(|function| function.record.reserved_concurrency);
         self.reserved.set(at, name, reserved);
         self.engine.set_reserved(&pool(at, name), reserved);
+        self.engine
+            .set_account_limit(&at.key(), self.reserved.limit());
     }
 }
 

@@ -137,6 +137,7 @@ impl CreateFunction {
         let (record, contents) = new_record(content, tags, publish);
         let function = inner.create(&at, &name, record, contents).await?;
         drop(pin);
+        inner.apply_concurrency(&at, &name);
         functions.activate(&at, &name);
 
         let digest = functions.runtime_digest(&function.record.latest.runtime);

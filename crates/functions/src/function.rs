@@ -171,7 +171,7 @@ pub enum FunctionVersion {
 /// All functions (<https://docs.aws.amazon.com/lambda/latest/api/API_ListFunctions.html>).
 #[derive(Debug, Shape)]
 pub struct ListFunctions {
-    /// Lambda@Edge's replicas, of which there are none here.
+    /// Only Lambda@Edge's replicas from there, of which there are none here.
     master_region: Option<MasterRegion>,
     function_version: Option<FunctionVersion>,
     marker: Option<String>,
@@ -205,6 +205,20 @@ impl Operation for ListFunctions {
         functions: &Functions,
         cx: &Context,
     ) -> Result<ListFunctionsOutput, wire::Error> {
+        if let Some(region) = &self.master_region {
+            if self.function_version.is_none() {
+                return Err(Error::Invalid(
+                    "FunctionVersion must be set to ALL when MasterRegion is given.".to_owned(),
+                )
+                .into());
+            }
+            if region.as_str() != "ALL" {
+                return Ok(ListFunctionsOutput {
+                    next_marker: None,
+                    functions: Some(Vec::new()),
+                });
+            }
+        }
         let after = paging::after(self.marker.as_deref())?;
         // A version's key is `NAME!NUMBER`: no character of a name sorts before the mark.
         let from = after

@@ -181,6 +181,7 @@ impl Functions {
         });
         inner.load().await?;
         inner.restore_concurrency();
+        inner.repair().await?;
         inner.resume_activations().await?;
         let sweeper = Worker {
             name: "code sweeper",

@@ -1,3 +1,4 @@
+use engine::runtimes::{Catalogue, Policy, RuntimesConfig};
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, FUNCTION, ROLE, base64, zip};
@@ -236,6 +237,25 @@ async fn runtimes() {
     assert!(
         text.starts_with("The runtime java8 has no toolchain on this machine."),
         "{text}"
+    );
+}
+
+#[tokio::test]
+async fn awss_own_policy_refuses_what_aws_no_longer_offers() {
+    let bed = Bed::with(|config| {
+        let runtimes = RuntimesConfig {
+            data: config.data.join("runtimes"),
+            policy: Policy::Aws,
+            ..RuntimesConfig::default()
+        };
+        config.runtimes = Catalogue::discover(&runtimes).unwrap();
+    })
+    .await;
+    let blocked = bed.create_with(json!({ "Runtime": "python3.7" })).await;
+    blocked.fails(
+        400,
+        "InvalidParameterValueException",
+        "The runtime parameter of python3.7 is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.",
     );
 }
 
@@ -488,6 +508,8 @@ async fn lists_come_in_pages() {
             "c:1"
         ]
     );
+    let replicas = "/2015-03-31/functions?FunctionVersion=ALL&MasterRegion=us-east-1";
+    assert_eq!(bed.get(replicas).await.ok(), json!({ "Functions": [] }));
     let bad = bed.get("/2015-03-31/functions?MaxItems=0").await;
     bad.fails(400, "ValidationException", "1 validation error detected: Value '0' at 'maxItems' failed to satisfy constraint: Member must have value greater than or equal to 1");
     bed.get("/2015-03-31/functions?Marker=%21").await.fails(

@@ -86,6 +86,18 @@ async fn an_unfinished_creation_is_finished() {
 }
 
 #[tokio::test]
+async fn code_that_is_missing_is_unpacked_again() {
+    let bed = Bed::new().await;
+    bed.hello().await;
+    let packages = bed.folder.path().join("functions/code/packages");
+    std::fs::remove_dir_all(&packages).unwrap();
+    let bed = bed.restart().await;
+    bed.invoke("hello", &[], "{}").await.ok();
+    let code = bed.recorder.specs.lock().unwrap()[0].code.clone();
+    assert!(code.join("bootstrap").is_file());
+}
+
+#[tokio::test]
 async fn what_a_crash_left_over_is_removed() {
     let bed = Bed::new().await;
     bed.hello().await;
