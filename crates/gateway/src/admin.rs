@@ -51,7 +51,7 @@ impl Gateway {
         }
         match path.strip_prefix(PREFIX).unwrap_or_default() {
             "health" if reads => self.health(),
-            "metrics" if reads => self.show_metrics(origin),
+            "metrics" if reads => self.show_metrics(head, origin),
             "reset" if head.method == Method::POST => self.reset(head, origin).await,
             "health" | "metrics" | "reset" => text(StatusCode::METHOD_NOT_ALLOWED, "wrong method"),
             _ => text(StatusCode::NOT_FOUND, "no such page"),
@@ -67,8 +67,8 @@ impl Gateway {
         json(StatusCode::OK, &body)
     }
 
-    fn show_metrics(&self, origin: Origin) -> Reply {
-        if !origin.is_local() && !self.0.settings.metrics_for_anyone {
+    fn show_metrics(&self, head: &Parts, origin: Origin) -> Reply {
+        if !is_ours_alone(head, origin) && !self.0.settings.metrics_for_anyone {
             return text(
                 StatusCode::FORBIDDEN,
                 "metrics are for this machine only, unless the configuration opens them",
@@ -85,7 +85,7 @@ impl Gateway {
         let Some(reset) = &self.0.settings.reset else {
             return text(StatusCode::NOT_FOUND, "there is no reset outside dev mode");
         };
-        if !origin.is_local() || is_from_a_web_page(&head.headers) {
+        if !is_ours_alone(head, origin) || is_from_a_web_page(&head.headers) {
             return text(
                 StatusCode::FORBIDDEN,
                 "only a program on this machine may reset, not a function and not a web page",
@@ -96,6 +96,15 @@ impl Gateway {
             Err(why) => text(StatusCode::INTERNAL_SERVER_ERROR, &why),
         }
     }
+}
+
+/// Whether a program on this machine asks for itself, and is not a proxy that asks for someone else.
+fn is_ours_alone(head: &Parts, origin: Origin) -> bool {
+    let forwarded = ["forwarded", "x-forwarded-for", "via"];
+    origin.is_local()
+        && !forwarded
+            .iter()
+            .any(|name| head.headers.contains_key(*name))
 }
 
 /// Whether a browser sends this on behalf of some page. Any page in the world can make a developer's browser

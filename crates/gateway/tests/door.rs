@@ -692,6 +692,10 @@ async fn our_own_pages() {
     assert!(health.body.starts_with(r#"{"status":"ok","version":"#));
     assert_eq!(get("/_/nothing").await.status, 404);
     assert_eq!(get("/_/metrics").await.status, 200);
+    let mut forwarded = server.request("GET", "/_/metrics", "");
+    let someone = "203.0.113.9".parse().unwrap();
+    forwarded.headers_mut().insert("x-forwarded-for", someone);
+    assert_eq!(server.send(forwarded).await.status, 403);
     let link = get("/_/toys/good").await;
     assert_eq!((link.status.as_u16(), link.body.as_str()), (200, "PK"));
     assert_eq!(link.headers["content-type"], "application/zip");
