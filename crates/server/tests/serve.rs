@@ -159,7 +159,6 @@ fn a_request_under_way_is_finished_before_the_end() {
     stream.write_all(WHO_AM_I.as_bytes()).unwrap();
     let answer = receive(stream);
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(TcpStream::connect(server.address()).is_err());
     assert_eq!(server.wait().code(), Some(0));
 }
 
