@@ -6,13 +6,14 @@
 //! be let in, it goes back to the queue until it is too old, and uses up none of these attempts.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use store::Leased;
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use wire::{Arn, Scope};
 
 use crate::error::Error;
@@ -110,6 +111,55 @@ impl Workers {
     }
 }
 
+/// How many events of a function run at once: no more than it has reserved, and no more than were let in lately, so that
+/// a long queue does not wear itself out against the function's own limit.
+struct Window {
+    allowed: AtomicUsize,
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+impl Window {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            allowed: AtomicUsize::new(RUNNING_MAX),
+            running: AtomicUsize::new(0),
+            ended: Notify::new(),
+        })
+    }
+
+    /// Waits until one more may run, and says how many may. Only the queue's worker asks.
+    async fn room(&self, reserved: Option<u32>) -> usize {
+        let reserved = reserved.and_then(|reserved| usize::try_from(reserved).ok());
+        let most = reserved.unwrap_or(RUNNING_MAX).clamp(1, RUNNING_MAX);
+        loop {
+            // Asks to be woken before looking, so that an end in between is not missed.
+            let ended = self.ended.notified();
+            let allowed = self.allowed.load(Ordering::Relaxed).min(most);
+            let room = allowed.saturating_sub(self.running.load(Ordering::Relaxed));
+            if room > 0 {
+                return room;
+            }
+            ended.await;
+        }
+    }
+
+    fn begin(&self, count: usize) {
+        self.running.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn end(&self, throttled: bool) {
+        let left = self.running.fetch_sub(1, Ordering::Relaxed) - 1;
+        let allowed = match throttled {
+            // What still runs is what was let in.
+            true => left.max(1),
+            false => (self.allowed.load(Ordering::Relaxed) + 1).min(RUNNING_MAX),
+        };
+        self.allowed.store(allowed, Ordering::Relaxed);
+        self.ended.notify_one();
+    }
+}
+
 impl Functions {
     /// Puts an event on the disk. When this returns it will be handled, whatever happens.
     pub(crate) async fn push_event(
@@ -157,11 +207,11 @@ impl Functions {
             tracing::error!(queue, "a queue of events has an odd name");
             return;
         };
-        let running = Arc::new(Semaphore::new(RUNNING_MAX));
+        let window = Window::new();
         let closing = self.inner.closing.clone();
         while !closing.is_cancelled() {
             let round = tokio::select! {
-                round = self.round(&at, &name, queue, &running) => round,
+                round = self.round(&at, &name, queue, &window) => round,
                 () = closing.cancelled() => return,
             };
             match round {
@@ -191,52 +241,59 @@ impl Functions {
         at: &Scope,
         name: &str,
         queue: &str,
-        running: &Arc<Semaphore>,
+        window: &Arc<Window>,
     ) -> Result<bool, Error> {
-        let permit = Arc::clone(running).acquire_owned().await;
-        let first = permit.expect("the semaphore is never closed");
-        let room = (running.available_permits() + 1).min(LEASE_MAX);
+        let function = self.inner.functions.get(at, name);
+        let reserved = function.and_then(|function| function.record.reserved_concurrency);
+        let room = window.room(reserved).await.min(LEASE_MAX);
         let leased = self.inner.queues.lease(queue, room, LEASE).await?;
         if leased.is_empty() {
-            drop(first);
             if self.inner.queues.depth(queue).await?.live() == 0 {
                 return Ok(false);
             }
             self.inner.queues.ready(queue).await?;
             return Ok(true);
         }
-        let mut permits = vec![first];
-        for _ in 1..leased.len() {
-            let permit = Arc::clone(running).acquire_owned().await;
-            permits.push(permit.expect("the semaphore is never closed"));
-        }
-        for (event, permit) in leased.into_iter().zip(permits) {
+        window.begin(leased.len());
+        for event in leased {
             let (functions, at, name) = (self.clone(), at.clone(), name.to_owned());
+            let window = Arc::clone(window);
             self.inner.tasks.spawn(async move {
-                functions.handle(&at, &name, event).await;
-                drop(permit);
+                let throttled = functions.handle(&at, &name, event).await;
+                window.end(throttled);
             });
         }
         Ok(true)
     }
 
-    /// Handles one event and says so to the queue. What cannot be said is handled again: at least once.
-    async fn handle(&self, at: &Scope, name: &str, leased: Leased) {
+    /// Handles one event and says so to the queue. What cannot be said is handled again: at least once. Returns whether
+    /// the event was not let in.
+    async fn handle(&self, at: &Scope, name: &str, leased: Leased) -> bool {
         let queues = &self.inner.queues;
-        let told = match Event::decode(leased.body.clone()) {
-            None => queues.bury(&leased.token, "the event cannot be read").await,
-            Some(event) => match self.attempt(at, name, &event, &leased).await {
-                Verdict::Done => queues.ack(&leased.token).await,
-                Verdict::Later(not_before_ms) => queues.retry(&leased.token, not_before_ms).await,
-                Verdict::Again(next, not_before_ms) => {
-                    self.push_again(at, name, &next, not_before_ms, &leased)
-                        .await
-                }
-            },
+        let Some(event) = Event::decode(leased.body.clone()) else {
+            let buried = queues.bury(&leased.token, "the event cannot be read").await;
+            tracing::error!(
+                function = name,
+                id = leased.id,
+                ?buried,
+                "an event is damaged"
+            );
+            return false;
+        };
+        let verdict = self.attempt(at, name, &event, &leased).await;
+        let put_back = matches!(verdict, Verdict::Later(_));
+        let told = match verdict {
+            Verdict::Done => queues.ack(&leased.token).await,
+            Verdict::Later(not_before_ms) => queues.retry(&leased.token, not_before_ms).await,
+            Verdict::Again(next, not_before_ms) => {
+                self.push_again(at, name, &next, not_before_ms, &leased)
+                    .await
+            }
         };
         if let Err(error) = told {
             tracing::warn!(%error, function = name, "an event will be handled again");
         }
+        put_back
     }
 
     async fn push_again(
@@ -411,6 +468,26 @@ mod tests {
             assert!(Event::decode(whole.slice(..end)).is_none());
         }
         assert!(Event::decode(Bytes::from_static(b"\xff\xff\xff\xff")).is_none());
+    }
+
+    #[tokio::test]
+    async fn no_more_run_than_are_let_in() {
+        let window = Window::new();
+        assert_eq!(window.room(Some(2)).await, 2);
+        assert_eq!(window.room(Some(0)).await, 1);
+        assert_eq!(window.room(None).await, RUNNING_MAX);
+        window.begin(10);
+        // Eight of ten are turned away, so two is what fits.
+        for _ in 0..8 {
+            window.end(true);
+        }
+        let full = tokio::time::timeout(Duration::ZERO, window.room(None)).await;
+        assert!(full.is_err());
+        // Each that ends well makes room for itself and one more.
+        window.end(false);
+        assert_eq!(window.room(None).await, 2);
+        window.end(false);
+        assert_eq!(window.room(None).await, 4);
     }
 
     #[test]

@@ -111,6 +111,24 @@ async fn throttled_events_go_back_to_the_queue_and_use_no_attempts_up() {
 }
 
 #[tokio::test]
+async fn a_long_queue_is_worked_off_though_it_is_throttled() {
+    let bed = Bed::new().await;
+    bed.hello().await;
+    let reason = ThrottleReason::ConcurrentInvocationLimitExceeded;
+    let turned_away = [Script::Throttle(reason); 8];
+    bed.recorder.script.lock().unwrap().extend(turned_away);
+    for _ in 0..30 {
+        bed.invoke("hello", EVENT, "{}").await.ok();
+    }
+    until(async || {
+        bed.clock.advance(Duration::from_secs(1));
+        left(&bed).await == 0
+    })
+    .await;
+    assert_eq!(ran(&bed, 38).await.len(), 38);
+}
+
+#[tokio::test]
 async fn dropped_after_six_hours_or_with_no_concurrency_at_all() {
     let bed = Bed::new().await;
     bed.hello().await;
