@@ -122,6 +122,7 @@ impl App {
     /// Appends what the services count, for `/_/metrics`.
     pub fn measure(&self, out: &mut String) {
         let (store, telemetry) = (self.store.stats(), self.telemetry.stats());
+        let egress = self.engine.egress_counts();
         for (name, help, value) in [
             ("store_writes_total", "Writes made durable.", store.writes),
             (
@@ -154,6 +155,31 @@ impl App {
                 "Log lines dropped because the store failed.",
                 telemetry.lines_dropped_failed,
             ),
+            (
+                "outbound_connections_allowed_total",
+                "Connections of functions to the internet.",
+                egress.allowed,
+            ),
+            (
+                "outbound_connections_refused_total",
+                "Connections of functions that were refused.",
+                egress.refused,
+            ),
+            (
+                "outbound_connections_failed_total",
+                "Connections of functions that their target did not accept.",
+                egress.failed,
+            ),
+            (
+                "outbound_names_answered_total",
+                "DNS queries of functions that were answered.",
+                egress.queries,
+            ),
+            (
+                "outbound_names_failed_total",
+                "DNS queries of functions that were not.",
+                egress.queries_failed,
+            ),
         ] {
             // Writing to a String cannot fail.
             let _ = writeln!(
@@ -177,6 +203,7 @@ fn engine_config(config: &Config, folder: &Folder) -> engine::Config {
         idle_timeout: config.environment_idle,
         environments_max: config.environments_max,
         memory_mb_max: memory.unwrap_or_else(|| machine_memory_mb() / 4 * 3),
+        egress: config.egress(),
         ..engine::Config::new(folder.path().join("engine"))
     }
 }

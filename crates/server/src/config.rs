@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use engine::EgressConfig;
 use engine::runtimes::{Policy, RuntimesConfig};
 pub use table::KEYS;
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub environment_idle: Duration,
     pub internet: bool,
     pub internet_by_tag: bool,
+    pub internet_ports: Vec<u16>,
+    pub internet_allow: Vec<engine::Cidr>,
 }
 
 /// Where the certificate is.
@@ -129,6 +132,8 @@ struct Draft {
     environment_idle_seconds: u64,
     internet: bool,
     internet_by_tag: bool,
+    internet_ports: Vec<u16>,
+    internet_allow: Vec<engine::Cidr>,
 }
 
 /// Why a configuration cannot be used.
@@ -209,6 +214,15 @@ impl Config {
         }
     }
 
+    /// The way to the internet, if any function may have it.
+    pub fn egress(&self) -> Option<EgressConfig> {
+        (self.internet || self.internet_by_tag).then(|| EgressConfig {
+            ports: self.internet_ports.clone(),
+            allow: self.internet_allow.clone(),
+            ..EgressConfig::default()
+        })
+    }
+
     /// The URL by which clients on this machine reach a server that listens at `at`.
     pub fn url(&self, at: SocketAddr) -> String {
         if let Some(endpoint) = &self.endpoint {
@@ -272,7 +286,14 @@ impl Draft {
             environment_idle: Duration::from_secs(self.environment_idle_seconds),
             internet: self.internet,
             internet_by_tag: self.internet_by_tag,
+            internet_ports: self.internet_ports,
+            internet_allow: self.internet_allow,
         };
+        if !config.internet_allow.is_empty() && config.egress().is_none() {
+            return Err(Error::Together(
+                "internet_allow opens nothing as long as neither internet nor internet_by_tag is true",
+            ));
+        }
         let beyond_loopback = !config.listen.ip().is_loopback();
         if config.dev && beyond_loopback {
             return Err(Error::Together(
@@ -504,6 +525,42 @@ mod tests {
         assert_eq!(
             given.into_iter().collect::<Vec<_>>(),
             [("python3.9".to_owned(), PathBuf::from("/c"))]
+        );
+    }
+
+    #[test]
+    fn the_internet_is_closed_until_somebody_opens_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let egress = |flags: &[_]| load(folder.path(), flags, &[]).unwrap().egress();
+        assert!(egress(&[]).is_none());
+        for switch in ["internet", "internet_by_tag"] {
+            let open = egress(&[(switch, "true")]).unwrap();
+            assert_eq!(open.ports, engine::EGRESS_PORTS_DEFAULT);
+            assert!(open.allow.is_empty());
+        }
+        let some = egress(&[
+            ("internet", "true"),
+            ("internet_ports", "443, 8080"),
+            ("internet_allow", "10.0.0.0/8,192.168.7.7/32"),
+        ]);
+        let some = some.unwrap();
+        assert_eq!(some.ports, [443, 8080]);
+        let allow: Vec<String> = some.allow.iter().map(ToString::to_string).collect();
+        assert_eq!(allow, ["10.0.0.0/8", "192.168.7.7/32"]);
+        check_refused(
+            &[("internet_ports", "443,https")],
+            "",
+            "--internet-ports: \"https\" is not a port, from 1 to 65535",
+        );
+        check_refused(
+            &[("internet", "true"), ("internet_allow", "10.0.0.1/8")],
+            "",
+            "--internet-allow: \"10.0.0.1/8\" has bits beyond its prefix; did you mean 10.0.0.0/8?",
+        );
+        check_refused(
+            &[],
+            "internet_allow = \"10.0.0.0/8\"",
+            "internet_allow opens nothing as long as",
         );
     }
 

@@ -161,3 +161,57 @@ fn a_reset_ends_functions_too() {
         "the new environment reaches the front door: {answer:?}"
     );
 }
+
+#[test]
+fn a_function_reaches_the_internet_when_its_tag_says_so() {
+    // What stands for the internet is a loopback address that the operator names.
+    let outside = std::net::TcpListener::bind("127.77.1.1:0").unwrap();
+    let port = outside.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in outside.incoming() {
+            std::io::Write::write_all(&mut stream.unwrap(), b"hello").unwrap();
+        }
+    });
+    let source = "
+import errno, socket
+def lambda_handler(event, context):
+    try:
+        with socket.create_connection(event, 20) as s:
+            return s.recv(5).decode()
+    except OSError as error:
+        return errno.errorcode.get(error.errno, repr(error))
+";
+    let data = tempfile::tempdir().unwrap();
+    let ports = port.to_string();
+    let flags = [
+        "--internet-by-tag",
+        "--internet-ports",
+        &ports,
+        "--internet-allow",
+        "127.77.1.1/32",
+    ];
+    let server = Server::start(data.path(), &flags);
+    let root = root(data.path());
+    create_function(&server, &root, "f", source);
+    let connect = |address: &str| {
+        let event = format!(r#"["{address}", {port}]"#);
+        invoke(&server, &root, "f", "RequestResponse", &event).body
+    };
+    assert_eq!(connect("127.77.1.1"), "\"ECONNREFUSED\"");
+    assert_eq!(connect("10.0.0.1"), "\"ENETUNREACH\"");
+    let path = "/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Af";
+    let tag = |value: &str| {
+        let body = format!(r#"{{"Tags":{{"mayfly:internet":"{value}"}}}}"#);
+        rest(&server, &root, "POST", path, &body).status
+    };
+    assert_eq!(tag("open"), 204);
+    assert_eq!(connect("127.77.1.1"), "\"hello\"");
+    assert_eq!(connect("10.0.0.1"), "\"ECONNRESET\"");
+    let line = server.wait_for("a function may not connect there");
+    assert!(line.contains("10.0.0.1"), "{line}");
+    let metrics = plain(&server, "GET", "/_/metrics").body;
+    assert!(metrics.contains("mayfly_outbound_connections_allowed_total 1\n"));
+    assert!(metrics.contains("mayfly_outbound_connections_refused_total 1\n"));
+    assert_eq!((tag("closed"), tag("ajar")), (204, 400));
+    assert_eq!(connect("127.77.1.1"), "\"ECONNREFUSED\"");
+}

@@ -237,21 +237,55 @@ pub const KEYS: &[Key] = &[
         form: Form::Switch,
         default: "false",
         help: "Whether functions may reach the internet. Without it they reach Mayfly's own endpoint and nothing else. \
-               A function closes it for itself with the tag `mayfly:internet` = `closed`.",
+               A function with the tag `mayfly:internet` = `closed` never does. docs/security.md says what is reached.",
         set: |draft, value| put(&mut draft.internet, switch(value)),
     },
     Key {
         name: "internet_by_tag",
         form: Form::Switch,
         default: "false",
-        help: "Whether whoever may tag a function may open the internet for it, with the tag `mayfly:internet` = `open`.",
+        help: "Whether a function reaches the internet that has the tag `mayfly:internet` = `open`, when `internet` \
+               alone does not let it. Whoever may tag functions decides then: `lambda:TagResource`.",
         set: |draft, value| put(&mut draft.internet_by_tag, switch(value)),
+    },
+    Key {
+        name: "internet_ports",
+        form: Form::Text("PORT,..."),
+        default: "22,80,443,465,587,993,995,1433,3306,5432,5671,6379,8443,9092,27017",
+        help: "The TCP ports that functions with the internet reach, at most 24; every other port is closed. Nothing in \
+               such a function can listen on them, which is why 8080 is not among the usual ones.",
+        set: |draft, value| {
+            put(
+                &mut draft.internet_ports,
+                list(value, "a port, from 1 to 65535"),
+            )
+        },
+    },
+    Key {
+        name: "internet_allow",
+        form: Form::Text("NETWORK,..."),
+        default: "",
+        help: "Networks beyond the public internet that functions with the internet reach too, such as \
+               `10.20.0.0/16` for a database. Each must lie within one closed range, so `0.0.0.0/0` opens none of \
+               them; an address of this machine itself is opened only by naming it alone, as `10.20.0.5/32`.",
+        set: |draft, value| {
+            let networks = value.split(',').map(|network| network.trim().parse());
+            put(&mut draft.internet_allow, networks.collect())
+        },
     },
 ];
 
 fn put<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
     *place = value?;
     Ok(())
+}
+
+fn list<T: FromStr>(value: &str, what: &str) -> Result<Vec<T>, String> {
+    let read = |text: &str| {
+        let text = text.trim();
+        text.parse().map_err(|_| format!("{text:?} is not {what}"))
+    };
+    value.split(',').map(read).collect()
 }
 
 fn runtime(pair: &str) -> Result<(String, PathBuf), String> {
