@@ -46,7 +46,6 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &["functions", "identity", "telemetry", "wire"]),
-    ("e2e", &[]),
 ];
 
 /// One tracked file.
@@ -143,7 +142,6 @@ impl File {
             || folder("benches")
             || self.path.ends_with("/tests.rs")
             || self.path.ends_with("_tests.rs")
-            || self.of_crate() == Some("e2e")
     }
 
     /// Rust lines that are not tests, each with its number. A `#[cfg(test)]` module closes its file, by our custom.
