@@ -74,6 +74,7 @@ pub async fn http_echo(count: usize) -> Result<Series> {
         let request = hyper::Request::post("/")
             .header("host", "floor")
             .body(Full::new(Bytes::from_static(crate::EVENT)))?;
+        sender.ready().await?;
         let begin = Instant::now();
         let reply = sender.send_request(request).await?;
         reply.into_body().collect().await?;

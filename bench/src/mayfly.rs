@@ -47,8 +47,8 @@ impl Mayfly {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}; build it first", binary.display()))?;
-        until("the server to listen", async || {
-            TcpStream::connect(&address).await.ok()
+        until("the server to be ready", async || {
+            is_healthy(&address).await.ok()
         })
         .await?;
         let env = Command::new(binary).arg("env").args(flags).output()?;
@@ -157,6 +157,20 @@ impl Mayfly {
     }
 }
 
+/// The port is bound before the server is ready, so that connecting alone tells nothing.
+async fn is_healthy(address: &str) -> Result<()> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = http::Request::get("/_/health").header("host", address);
+    let reply = sender
+        .send_request(request.body(Full::<Bytes>::default())?)
+        .await?;
+    anyhow::ensure!(reply.status() == 200, "not healthy yet");
+    Ok(())
+}
+
 impl Drop for Mayfly {
     fn drop(&mut self) {
         // A run that failed half-way; the process may be gone already.
@@ -237,6 +251,8 @@ impl Client {
         let (mut parts, ()) = builder.header("host", &self.address).body(())?.into_parts();
         let signer = Signer::new(self.credentials.clone(), &self.region, service);
         signer.sign(&mut parts, &body, jiff::Timestamp::now());
+        // The connection is free for the next request a moment after the last byte of the reply before.
+        self.sender.ready().await?;
         let reply = self
             .sender
             .send_request(http::Request::from_parts(parts, Full::new(body)))
