@@ -25,17 +25,28 @@ const EDGES: &[(&str, &[&str])] = &[
     ("wire-derive", &[]),
     ("wire", &["wire-derive"]),
     ("identity", &["store", "wire"]),
-    ("telemetry", &["store", "wire"]),
+    ("delivery", &["store", "wire"]),
+    ("telemetry", &["delivery", "store", "wire"]),
+    ("events", &["delivery", "store", "wire"]),
     ("engine", &["sandbox", "store"]),
     ("gateway", &["identity", "wire"]),
     (
         "functions",
-        &["engine", "identity", "telemetry", "store", "wire"],
+        &[
+            "delivery",
+            "engine",
+            "identity",
+            "telemetry",
+            "store",
+            "wire",
+        ],
     ),
     (
         "server",
         &[
+            "delivery",
             "engine",
+            "events",
             "functions",
             "gateway",
             "identity",
@@ -45,7 +56,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("xtask", &["functions", "identity", "telemetry", "wire"]),
+    (
+        "xtask",
+        &["events", "functions", "identity", "telemetry", "wire"],
+    ),
 ];
 
 /// One tracked file.

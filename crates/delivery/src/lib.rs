@@ -1,0 +1,75 @@
+//! What one service has for another: a [`Delivery`] goes to the durable outbox before it is promised, and one courier
+//! brings it to the [`Recipient`] that its ARN names, with retries and a dead-letter place.
+//!
+//! Nothing here knows what the payload means, or any service.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use wire::{Arn, Scope};
+
+/// Something to be brought to a recipient, once it is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Made from what caused it, such as `rule@tick>target`, so that doing it again is harmless: the outbox takes an id
+    /// once within the time in which repeats are removed.
+    pub id: String,
+    /// The account and region in which it began.
+    pub scope: Scope,
+    /// The recipient.
+    pub to: Arn,
+    /// Who sends.
+    pub from: Sender,
+    /// What is brought, as it is.
+    pub payload: Bytes,
+    /// What the recipient's kind wants beside the payload, such as `DetailType` for a bus.
+    pub parameters: BTreeMap<String, String>,
+    /// How often and how long it is tried.
+    pub retry: RetryPolicy,
+    /// The queue that gets what could not be brought.
+    pub dead_letter: Option<Arn>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub accepted_ms: i64,
+}
+
+/// Who sends, for the recipient to judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The service principal, such as `events.amazonaws.com`.
+    pub service: String,
+    /// `aws:SourceArn`: the rule, the schedule, the function.
+    pub arn: Arn,
+    /// The role whose permissions count instead of the recipient's own policy.
+    pub role: Option<Arn>,
+}
+
+/// How often and how long a delivery is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts after the first.
+    pub attempts_max: u32,
+    /// How old it gets, in seconds.
+    pub age_max_seconds: u32,
+}
+
+/// Takes deliveries for one kind of ARN.
+#[async_trait::async_trait]
+pub trait Recipient: Send + Sync {
+    /// Whether the ARN is of this kind. The first recipient that says so gets the delivery.
+    fn takes(&self, to: &Arn) -> bool;
+
+    /// Accepts it durably, or says why not. May be called again with the same id after a crash.
+    async fn receive(&self, delivery: &Delivery) -> Result<(), Refusal>;
+}
+
+/// Why a recipient did not take a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// AWS's code, such as `NO_PERMISSIONS`.
+    pub code: &'static str,
+    /// The sentence for the user.
+    pub message: String,
+    /// Whether another attempt may go better. What may not goes to the dead-letter place at once.
+    pub transient: bool,
+}
