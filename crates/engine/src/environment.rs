@@ -31,7 +31,7 @@ use crate::log::{Log, Pipes, TELEMETRY_FD};
 use crate::pool::Room;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
-use crate::spec::{Credentials, FunctionSpec, NetworkPolicy, Refusal};
+use crate::spec::{Credentials, FunctionSpec, Initialization, NetworkPolicy, Refusal};
 use crate::variables::{RUNTIME_API_PORT, extension_variables, runtime_variables};
 
 /// The init phase; then init runs again inside the invocation
@@ -125,6 +125,9 @@ pub(crate) struct Environment {
     pub(crate) booted: bool,
     /// The duration of the init phase, until a REPORT has told it.
     pub(crate) init_duration: Option<Duration>,
+    /// The duration of the restore, until a REPORT has told it.
+    pub(crate) restore_duration: Option<Duration>,
+    pub(crate) initialization: Initialization,
     memory_peak: u64,
     memory_measured: Option<Instant>,
     oom_kills: u64,
@@ -176,12 +179,18 @@ impl Environment {
         shared: &Arc<Shared>,
         spec: &Arc<FunctionSpec>,
         room: Room,
+        initialization: Initialization,
     ) -> Result<Environment, Refusal> {
         let credentials = (spec.credentials)().map_err(Refusal::Credentials)?;
         let name = uuid::Uuid::new_v4().simple().to_string();
         let target = log_target(spec, &name);
-        let (log, pipes) =
-            Log::new(shared.events.clone(), target, spec.log.clone()).map_err(internal)?;
+        let (log, pipes) = Log::new(
+            shared.events.clone(),
+            target,
+            spec.log.clone(),
+            initialization,
+        )
+        .map_err(internal)?;
         let egress = match spec.network {
             NetworkPolicy::Endpoint => None,
             NetworkPolicy::Internet => Some(shared.egress.clone().ok_or_else(|| {
@@ -254,6 +263,8 @@ impl Environment {
             generation: Arc::new(AtomicU64::new(0)),
             booted: false,
             init_duration: None,
+            restore_duration: None,
+            initialization,
             memory_peak: 0,
             memory_measured: None,
             oom_kills: 0,
@@ -290,7 +301,8 @@ impl Environment {
     async fn boot_processes(&mut self, trace_id: Option<&str>) -> Result<(), Failure> {
         let stream = self.log.stream().to_owned();
         for name in self.external.clone() {
-            let env = extension_variables(&self.spec, &self.credentials, &stream);
+            let env =
+                extension_variables(&self.spec, self.initialization, &self.credentials, &stream);
             let path = format!("/opt/extensions/{name}");
             let launched = self
                 .spawn(Who::Extension(name.clone()), vec![path], env, "/")
@@ -304,7 +316,13 @@ impl Environment {
             self.expect_init_signal().await?;
         }
         let argv = self.runtime_argv()?;
-        let env = runtime_variables(&self.spec, &self.credentials, &stream, trace_id);
+        let env = runtime_variables(
+            &self.spec,
+            self.initialization,
+            &self.credentials,
+            &stream,
+            trace_id,
+        );
         let program = argv.first().cloned().unwrap_or_default();
         let launched = self.spawn(Who::Runtime, argv, env, "/var/task").await;
         launched.map_err(|error| self.launch_failure(&program, &error))?;

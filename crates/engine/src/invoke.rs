@@ -15,7 +15,7 @@ use crate::admission::Slot;
 use crate::api::{Happening, RuntimeError, error_document, too_large};
 use crate::environment::{Environment, INIT_LIMIT, Signal};
 use crate::failure::Failure;
-use crate::log::{InitReport, iso_now, now_ms};
+use crate::log::{InitReport, iso_now, now_ms, whole_ms};
 use crate::shared::Shared;
 use crate::spec::{
     FunctionError, FunctionSpec, Invocation, Mode, Outcome, Part, RESPONSE_BYTES_MAX, Refusal,
@@ -79,7 +79,7 @@ async fn cold(
     slot: Slot,
 ) -> Result<Outcome, Refusal> {
     let room = shared.make_room(spec.memory_mb).await?;
-    let mut environment = Environment::create(shared, spec, room).await?;
+    let mut environment = Environment::create(shared, spec, room, spec.initialization).await?;
     let began = Instant::now();
     match environment
         .boot(INIT_LIMIT, invocation.trace_id.as_deref())
@@ -95,7 +95,7 @@ async fn cold(
                 // The sandbox died with the runtime, as it does when memory runs out: take a new one.
                 environment.stop("failure").await;
                 let room = shared.make_room(spec.memory_mb).await?;
-                environment = Environment::create(shared, spec, room).await?;
+                environment = Environment::create(shared, spec, room, spec.initialization).await?;
             }
         }
     }
@@ -454,6 +454,7 @@ impl Busy {
         }
         let report = self.report();
         self.environment.init_duration = None;
+        self.environment.restore_duration = None;
         log.end(&report, self.produced);
         self.environment
             .shared
@@ -502,6 +503,7 @@ impl Busy {
             self.began.elapsed()
         };
         let init_duration = self.environment.init_duration;
+        let restore_duration = self.environment.restore_duration;
         let (status, error_type) = match (&self.failure, &self.answer) {
             (Some(failure), _) => (failure.status(), Some(failure.error_type().to_owned())),
             (None, Some(Answer::Error(error))) => (Status::Error, error.error_type.clone()),
@@ -511,8 +513,12 @@ impl Busy {
         Report {
             request_id: self.invocation.request_id.clone(),
             duration,
-            billed: whole_ms(duration + init_duration.unwrap_or_default()),
+            billed: whole_ms(
+                duration + init_duration.unwrap_or_default() + restore_duration.unwrap_or_default(),
+            ),
             init_duration,
+            restore_duration,
+            initialization: self.environment.initialization,
             memory_mb: self.environment.spec.memory_mb,
             max_memory_mb: self.environment.memory_peak_mb(exact),
             status,
@@ -536,15 +542,4 @@ impl Busy {
             report,
         }
     }
-}
-
-/// Rounded up to whole milliseconds, as AWS bills.
-fn whole_ms(duration: Duration) -> Duration {
-    Duration::from_millis(
-        duration
-            .as_nanos()
-            .div_ceil(1_000_000)
-            .try_into()
-            .unwrap_or(u64::MAX),
-    )
 }

@@ -29,8 +29,8 @@ use shared::Shared;
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts};
 pub use events::{Events, LogLine, LogTarget};
 pub use spec::{
-    Credentials, CredentialsSource, FunctionError, FunctionSpec, Invocation, LOG_TAIL_BYTES,
-    LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part, PoolKey,
+    Credentials, CredentialsSource, FunctionError, FunctionSpec, Initialization, Invocation,
+    LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part, PoolKey,
     RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason,
 };
 pub use variables::RESERVED_VARIABLES;

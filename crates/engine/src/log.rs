@@ -14,7 +14,9 @@ use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{Events, LogLine, LogTarget};
-use crate::spec::{FunctionSpec, LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Report, Status};
+use crate::spec::{
+    FunctionSpec, Initialization, LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Report, Status,
+};
 
 /// Largest event: CloudWatch Logs takes 1 MiB; longer output is cut into several.
 const EVENT_BYTES_MAX: usize = (1 << 20) - 26;
@@ -30,6 +32,7 @@ pub(crate) struct Log {
     events: Arc<dyn Events>,
     target: LogTarget,
     config: LogConfig,
+    initialization: Initialization,
     lines: pipe::Receiver,
     frames: pipe::Receiver,
     state: Mutex<State>,
@@ -69,6 +72,7 @@ impl Log {
         events: Arc<dyn Events>,
         target: LogTarget,
         config: LogConfig,
+        initialization: Initialization,
     ) -> io::Result<(Arc<Log>, Pipes)> {
         let (lines, output) = io::pipe()?;
         let (frames, frames_in) = io::pipe()?;
@@ -86,6 +90,7 @@ impl Log {
             events,
             target,
             config,
+            initialization,
             lines,
             frames,
             state: Mutex::new(state),
@@ -168,7 +173,7 @@ impl Log {
                 LogLevel::Info,
                 "platform.initStart",
                 &json!({
-                    "initializationType": "on-demand",
+                    "initializationType": self.initialization.as_str(),
                     "phase": "init",
                     "runtimeVersion": version,
                     "runtimeVersionArn": arn,
@@ -181,10 +186,15 @@ impl Log {
         }
     }
 
-    /// INIT_REPORT. In text AWS writes it only for an init that failed.
+    /// INIT_REPORT. In text AWS writes it only for an init that failed, or that no invocation reports.
     pub(crate) fn init_report(&self, init: &InitReport<'_>) {
         match self.config.format {
-            LogFormat::Text if init.status == Status::Success => {}
+            LogFormat::Text if init.status == Status::Success => {
+                if self.initialization != Initialization::OnDemand {
+                    let duration = ms2(init.duration);
+                    self.platform(format!("INIT_REPORT Init Duration: {duration} ms\n"));
+                }
+            }
             LogFormat::Text => {
                 let mut text = format!(
                     "INIT_REPORT Init Duration: {} ms\tPhase: {}",
@@ -196,7 +206,7 @@ impl Log {
             }
             LogFormat::Json => {
                 let mut record = json!({
-                    "initializationType": "on-demand",
+                    "initializationType": self.initialization.as_str(),
                     "phase": init.phase,
                     "status": status_word(init.status),
                     "metrics": {"durationMs": round3(init.duration)},
@@ -264,8 +274,20 @@ impl Log {
             "memorySizeMB": report.memory_mb,
             "maxMemoryUsedMB": report.max_memory_mb,
         });
-        if let (Some(init), Some(map)) = (report.init_duration, metrics.as_object_mut()) {
-            map.insert("initDurationMs".to_owned(), json!(round3(init)));
+        if let Some(map) = metrics.as_object_mut() {
+            let optional = [
+                ("initDurationMs", report.init_duration),
+                ("restoreDurationMs", report.restore_duration),
+            ];
+            for (name, duration) in optional {
+                if let Some(duration) = duration {
+                    map.insert(name.to_owned(), json!(round3(duration)));
+                }
+            }
+            if let Some(duration) = report.restore_duration {
+                let billed = whole_ms(duration).as_millis();
+                map.insert("billedRestoreDurationMs".to_owned(), json!(billed));
+            }
         }
         let mut record = json!({"requestId": report.request_id, "metrics": metrics, "status": status_word(report.status)});
         add_error_type(&mut record, report.error_type.as_deref());
@@ -508,6 +530,13 @@ fn report_text(report: &Report) -> String {
     if let Some(init) = report.init_duration {
         text.push_str(&format!("Init Duration: {} ms\t", ms2(init)));
     }
+    if let Some(restore) = report.restore_duration {
+        text.push_str(&format!(
+            "Restore Duration: {} ms\tBilled Restore Duration: {} ms\t",
+            ms2(restore),
+            whole_ms(restore).as_millis()
+        ));
+    }
     // A raised error is the function's own business: only time-outs and crashes change the line, and then it has no
     // tab before the newline.
     if matches!(report.status, Status::Timeout | Status::Failure) {
@@ -560,6 +589,17 @@ fn ms2(duration: Duration) -> String {
 
 fn round3(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+/// Rounded up to whole milliseconds, as AWS bills.
+pub(crate) fn whole_ms(duration: Duration) -> Duration {
+    Duration::from_millis(
+        duration
+            .as_nanos()
+            .div_ceil(1_000_000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    )
 }
 
 /// Now, in milliseconds since the epoch.

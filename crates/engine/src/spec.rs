@@ -67,6 +67,8 @@ pub struct FunctionSpec {
     pub credentials: CredentialsSource,
     /// What the function may reach.
     pub network: NetworkPolicy,
+    /// How its environments come to be initialised, unless they are provisioned.
+    pub initialization: Initialization,
 }
 
 impl fmt::Debug for FunctionSpec {
@@ -75,6 +77,29 @@ impl fmt::Debug for FunctionSpec {
             .field("key", &self.key)
             .field("runtime", &self.runtime.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// How an environment comes to be initialised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Initialization {
+    /// For the invocation that needs it.
+    #[default]
+    OnDemand,
+    /// Ahead, for provisioned concurrency.
+    Provisioned,
+    /// Out of what a version's init left behind.
+    SnapStart,
+}
+
+impl Initialization {
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`, and AWS's word in log records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Initialization::OnDemand => "on-demand",
+            Initialization::Provisioned => "provisioned-concurrency",
+            Initialization::SnapStart => "snap-start",
+        }
     }
 }
 
@@ -263,8 +288,12 @@ pub struct Report {
     pub duration: Duration,
     /// What AWS would bill: duration and init, rounded up to a millisecond.
     pub billed: Duration,
-    /// Only on an environment's first invocation.
+    /// Only on an environment's first invocation, and only where init was made for it.
     pub init_duration: Option<Duration>,
+    /// Only on an environment's first invocation, where it was made out of a version's template.
+    pub restore_duration: Option<Duration>,
+    /// How the environment came to be initialised.
+    pub initialization: Initialization,
     /// MemorySize, in megabytes.
     pub memory_mb: u32,
     /// The environment's peak so far, measured.

@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>).
 
 use crate::runtimes::Family;
-use crate::spec::{Credentials, FunctionSpec, LogFormat};
+use crate::spec::{Credentials, FunctionSpec, Initialization, LogFormat};
 
 /// Names that a function's configuration may not set.
 pub const RESERVED_VARIABLES: &[&str] = &[
@@ -51,12 +51,13 @@ const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
 /// The variables of the runtime's process: AWS's own, then the runtime's, the platform's, and the user's.
 pub(crate) fn runtime_variables(
     spec: &FunctionSpec,
+    initialization: Initialization,
     credentials: &Credentials,
     log_stream: &str,
     trace_id: Option<&str>,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
-    set.common(spec, credentials, log_stream);
+    set.common(spec, initialization, credentials, log_stream);
     set.put("_HANDLER", &spec.handler);
     if let Some(trace_id) = trace_id {
         set.put("_X_AMZN_TRACE_ID", trace_id);
@@ -74,11 +75,12 @@ pub(crate) fn runtime_variables(
 /// The variables of an external extension.
 pub(crate) fn extension_variables(
     spec: &FunctionSpec,
+    initialization: Initialization,
     credentials: &Credentials,
     log_stream: &str,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
-    set.common(spec, credentials, log_stream);
+    set.common(spec, initialization, credentials, log_stream);
     set.rest(spec);
     set.0
         .retain(|(name, _)| !name.starts_with('_') && !NOT_FOR_EXTENSIONS.contains(&name.as_str()));
@@ -96,7 +98,13 @@ impl Set {
         }
     }
 
-    fn common(&mut self, spec: &FunctionSpec, credentials: &Credentials, log_stream: &str) {
+    fn common(
+        &mut self,
+        spec: &FunctionSpec,
+        initialization: Initialization,
+        credentials: &Credentials,
+        log_stream: &str,
+    ) {
         let provided = spec.runtime.family == Family::Provided;
         self.put("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
         self.put("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
@@ -115,7 +123,7 @@ impl Set {
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
             &spec.memory_mb.to_string(),
         );
-        self.put("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand");
+        self.put("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.as_str());
         self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
         self.put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
         if spec.log.format == LogFormat::Json {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{FunctionSpec, LogConfig, LogFormat, LogLevel, NetworkPolicy, PoolKey};
+use engine::{
+    FunctionSpec, Initialization, LogConfig, LogFormat, LogLevel, NetworkPolicy, PoolKey,
+};
 use wire::{Arn, Scope};
 
 use crate::Inner;
@@ -84,6 +86,7 @@ impl Inner {
             log: log_config(name, &content.role, &content.logging),
             credentials: Arc::new(move || roles.credentials(&role, &function)),
             network,
+            initialization: Initialization::OnDemand,
         });
         self.code.keep(&spec);
         Ok(spec)

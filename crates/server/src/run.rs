@@ -230,6 +230,7 @@ fn spec(args: &RunArgs, code: &Code, runtime: Arc<Runtime>, round: u64) -> Funct
         },
         credentials: Arc::new(|| Ok(no_credentials())),
         network: NetworkPolicy::Endpoint,
+        initialization: engine::Initialization::OnDemand,
     }
 }
 

@@ -143,6 +143,8 @@ impl Executor for Recorder {
                     duration: Duration::from_millis(3),
                     billed: Duration::from_millis(3),
                     init_duration: None,
+                    restore_duration: None,
+                    initialization: spec.initialization,
                     memory_mb: spec.memory_mb,
                     max_memory_mb: 30,
                     status: if error {
