@@ -65,6 +65,9 @@ requirements: .venv/.ready ## pin tests/requirements.txt anew
 	cd tests && for name in requirements awslambdaric; do ../.venv/bin/pip-compile --quiet --upgrade --generate-hashes \
 		--strip-extras --no-emit-index-url --no-emit-trusted-host --no-header --output-file $$name.txt $$name.in; done
 
+sdk-pins: ## pin the SDKs of `mayfly runtime add-sdk` anew, for the Python versions that are on this machine
+	scripts/sdk-pins
+
 bench: build ## the warm path, beside its floors
 	cargo run --locked --profile $(PROFILE) -p bench -- --mayfly "$(CARGO_TARGET_DIR)/$(PROFILE_DIR)/mayfly"
 
@@ -81,4 +84,4 @@ help:
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: run build install test fmt clippy tidy docs unit pytest test-binary coverage requirements bench fuzz setup help
+.PHONY: run build install test fmt clippy tidy docs unit pytest test-binary coverage requirements sdk-pins bench fuzz setup help

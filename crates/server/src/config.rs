@@ -16,6 +16,8 @@ pub use table::KEYS;
 
 /// The name of the file in the data folder.
 const FILE_NAME: &str = "mayfly.toml";
+/// The folder of SDKs in the data folder.
+pub const SDKS_FOLDER: &str = "sdk";
 /// The flag and variable that name another file.
 pub const FILE_FLAG: &str = "config";
 
@@ -208,6 +210,7 @@ impl Config {
     pub fn runtimes_config(&self, data: &Path) -> RuntimesConfig {
         RuntimesConfig {
             data: data.to_owned(),
+            sdks: Some(self.data.join(SDKS_FOLDER)),
             policy: self.runtime_policy,
             paths: self.runtimes.clone(),
             aws_clients: self.aws_runtime_clients.clone(),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::config::SDKS_FOLDER;
+
 /// Tells our folders from others, and their layout from later ones.
 const FORMAT_FILE: &str = "format";
 const FORMAT: &str = "mayfly 1\n";
@@ -100,7 +102,7 @@ impl Folder {
 
     /// Deletes what the services keep here; what the operator wrote and what names the server stays.
     pub fn empty(&self) -> Result<()> {
-        const STAYS: &[&str] = &[FORMAT_FILE, ENDPOINT_FILE, CREDENTIALS_FILE];
+        const STAYS: &[&str] = &[FORMAT_FILE, ENDPOINT_FILE, CREDENTIALS_FILE, SDKS_FOLDER];
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let stays = STAYS.iter().chain(MAY_BE_THERE);

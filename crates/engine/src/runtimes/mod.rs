@@ -6,12 +6,14 @@
 mod discovery;
 mod identifiers;
 mod python;
+mod sdk;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use identifiers::{Family, IDENTIFIERS, Identifier, Lifecycle};
+pub use sdk::{SDK_TARGET, Sdk};
 
 /// A runtime that this machine can run, resolved from an identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Runtime {
     pub argv: Vec<String>,
     /// Folders and files seen read-only inside the sandbox.
     pub mounts: Vec<Mount>,
+    /// AWS's SDK, when one was added for it; it is among the mounts, at [`SDK_TARGET`].
+    pub sdk: Option<Sdk>,
     /// Variables that this runtime adds to AWS's common set, or replaces in it.
     pub env: Vec<(String, String)>,
     /// Text for `Runtime Version:` of INIT_START, such as `python:3.11.v7`.
@@ -58,6 +62,8 @@ pub enum Policy {
 pub struct RuntimesConfig {
     /// Where the catalogue keeps its bootstraps and its cache of probes.
     pub data: PathBuf,
+    /// Where SDKs are, in a folder for each identifier; unlike `data` it is shared with other processes.
+    pub sdks: Option<PathBuf>,
     /// What to do about deprecated identifiers.
     pub policy: Policy,
     /// `[runtimes.ID]` of the configuration: an interpreter to use for an identifier, before any that is discovered.
@@ -182,6 +188,7 @@ fn provided(known: &'static Identifier) -> Runtime {
         family: known.family,
         argv: Vec::new(),
         mounts: Vec::new(),
+        sdk: None,
         env: Vec::new(),
         digest: python::hex_digest(&[version.as_bytes()]),
         version: format!("{version}.v1"),
@@ -212,10 +219,20 @@ fn find_python(
             .cloned()
     };
     match configured.or_else(discovered) {
-        Some(python) => match config.aws_clients.get(known.id) {
-            Some(client) => python::runtime_of_aws(known, &python, client).map(Some),
-            None => python::runtime(known, &python, &config.data).map(Some),
-        },
+        Some(python) => {
+            let mut runtime = match config.aws_clients.get(known.id) {
+                Some(client) => python::runtime_of_aws(known, &python, client)?,
+                None => python::runtime(known, &python, &config.data)?,
+            };
+            let sdk = config
+                .sdks
+                .as_deref()
+                .and_then(|sdks| Sdk::find(sdks, known.id));
+            if let Some(sdk) = sdk {
+                sdk.join(&mut runtime);
+            }
+            Ok(Some(runtime))
+        }
         None => Ok(None),
     }
 }

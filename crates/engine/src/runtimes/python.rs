@@ -119,6 +119,7 @@ fn runtime_facts(known: &'static Identifier) -> Runtime {
         family: known.family,
         argv: Vec::new(),
         mounts: Vec::new(),
+        sdk: None,
         env: Vec::new(),
         version: String::new(),
         digest: String::new(),
