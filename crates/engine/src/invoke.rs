@@ -223,6 +223,8 @@ impl Busy {
             }
             return outcome;
         }
+        // What the runtime wrote before it answered is in the pipes by now, and is the caller's to find in the log.
+        busy.environment.log.drain();
         let report = busy.report();
         let outcome = busy.outcome(report);
         let shared = busy.environment.shared.clone();

@@ -282,6 +282,10 @@ impl Functions {
         };
         let verdict = self.attempt(at, name, &event, &leased).await;
         let put_back = matches!(verdict, Verdict::Later(_));
+        if !put_back {
+            // What the function logged is on disk before the event is gone: a crash shows the one or runs the other again.
+            self.inner.telemetry.flush_lines().await;
+        }
         let told = match verdict {
             Verdict::Done => queues.ack(&leased.token).await,
             Verdict::Later(not_before_ms) => queues.retry(&leased.token, not_before_ms).await,

@@ -134,6 +134,7 @@ struct Inner {
     reserved: Ledger,
     download_key: download::Key,
     meter: Meter,
+    telemetry: Telemetry,
     event_workers: event::Workers,
     /// Counts changes of functions, for those who wait for one.
     changes: watch::Sender<u64>,
@@ -171,7 +172,8 @@ impl Functions {
             layers: Table::default(),
             reserved: Ledger::new(config.account_concurrency),
             download_key,
-            meter: Meter::new(telemetry),
+            meter: Meter::new(telemetry.clone()),
+            telemetry,
             event_workers: event::Workers::default(),
             changes: watch::Sender::new(0),
             garbage: Notify::new(),

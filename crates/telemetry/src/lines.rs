@@ -179,7 +179,11 @@ impl Writer {
     async fn wait_for_more(&mut self, round: &mut Vec<Message>) -> bool {
         let linger = tokio::time::sleep(LINGER);
         tokio::pin!(linger);
-        while round.len() < ROUND_BATCHES_MAX && !matches!(round.last(), Some(Message::Flush(_))) {
+        while round.len() < ROUND_BATCHES_MAX {
+            if matches!(round.last(), Some(Message::Flush(_))) {
+                self.take_waiting(round);
+                break;
+            }
             tokio::select! {
                 () = &mut linger => break,
                 next = self.queue.recv() => match next {
@@ -189,6 +193,15 @@ impl Writer {
             }
         }
         true
+    }
+
+    /// Takes what is there already, so that all who wait by now wait for one write together.
+    fn take_waiting(&mut self, round: &mut Vec<Message>) {
+        while round.len() < ROUND_BATCHES_MAX
+            && let Ok(message) = self.queue.try_recv()
+        {
+            round.push(message);
+        }
     }
 
     async fn store(&self, round: Vec<Message>) {

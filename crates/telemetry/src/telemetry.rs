@@ -119,6 +119,11 @@ impl Telemetry {
         }
     }
 
+    /// Resolves when the lines given before are on disk, or can never be.
+    pub async fn flush_lines(&self) {
+        self.inner.lines.flush().await;
+    }
+
     /// Resolves when everything written before is on disk. For drain and for tests.
     pub async fn flush(&self) {
         self.inner.lines.flush().await;
