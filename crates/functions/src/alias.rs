@@ -1,9 +1,8 @@
 //! Aliases: names for versions, which may share the invocations between two of them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use wire::{Arn, Context, Http, Keys, Operation, Scope, Shape, text};
+use wire::{Arn, Context, Http, Operation, Scope, Shape, text};
 
 use crate::Functions;
 use crate::error::Error;
@@ -12,7 +11,6 @@ use crate::paging::{self, MaxItems, PAGE_MAX};
 use crate::record::{Alias, FunctionRecord, new_id};
 use crate::settings::Description;
 use crate::state::{Function, version_number};
-use crate::tag::resource_tags;
 use crate::version::check_revision;
 
 /// Aliases of a function. AWS names no number; the record of a function must stay small enough to be written at once.
@@ -59,14 +57,6 @@ impl Operation for CreateAlias {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(
@@ -127,14 +117,6 @@ impl Operation for UpdateAlias {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(
         self,
         functions: &Functions,
@@ -189,14 +171,6 @@ impl Operation for GetAlias {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(
         self,
         functions: &Functions,
@@ -248,14 +222,6 @@ impl Operation for ListAliases {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(
         self,
         functions: &Functions,
@@ -303,14 +269,6 @@ impl Operation for DeleteAlias {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wire::{Arn, Context, Http, Keys, Operation, Scope, Shape, number};
+use wire::{Arn, Context, Http, Operation, Scope, Shape, number};
 
 use crate::error::Error;
 use crate::name::FunctionRef;
 use crate::spec::pool;
 use crate::state::Function;
-use crate::tag::resource_tags;
 use crate::{Functions, Inner};
 
 /// What must stay unreserved.
@@ -134,14 +133,6 @@ impl Operation for PutFunctionConcurrency {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(self, functions: &Functions, cx: &Context) -> Result<Concurrency, wire::Error> {
         let function = whole_function(functions, &self.function_name, cx)?;
         let asked = self.reserved_concurrent_executions.get();
@@ -180,14 +171,6 @@ impl Operation for GetFunctionConcurrency {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(self, functions: &Functions, cx: &Context) -> Result<Concurrency, wire::Error> {
         let function = whole_function(functions, &self.function_name, cx)?;
         Ok(Concurrency {
@@ -214,14 +197,6 @@ impl Operation for DeleteFunctionConcurrency {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {

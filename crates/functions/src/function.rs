@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wire::{Arn, Ask, Context, Http, Keys, Operation, Scope, Shape, text};
+use wire::{Arn, Ask, Context, Http, Operation, Scope, Shape, text};
 
 use crate::Functions;
 use crate::concurrency::Concurrency;
@@ -14,7 +14,7 @@ use crate::paging::{self, MaxItems, PAGE_MAX};
 use crate::record::event_queue;
 use crate::spec::key_prefix;
 use crate::state::{Function, version_number};
-use crate::tag::{resource_tags, tag_keys};
+use crate::tag::tag_keys;
 
 /// A function with its code and tags (<https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>).
 #[derive(Debug, Shape)]
@@ -76,14 +76,6 @@ impl Operation for GetFunction {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(
         self,
         functions: &Functions,
@@ -133,14 +125,6 @@ impl Operation for GetFunctionConfiguration {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(
@@ -282,14 +266,6 @@ impl Operation for DeleteFunction {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use engine::{FunctionSpec, Invocation, Mode, Outcome, Refusal};
-use wire::{Arn, Blob, Context, Http, Keys, Operation, Scope, Shape, text};
+use wire::{Arn, Blob, Context, Http, Operation, Scope, Shape, text};
 
 use crate::Functions;
 use crate::error::Error;
@@ -16,7 +16,6 @@ use crate::name::{FunctionRef, LATEST, Qualifier};
 use crate::record::State;
 use crate::settings::refuse;
 use crate::state::{Function, version_number};
-use crate::tag::resource_tags;
 
 /// Largest event of a synchronous invocation.
 pub(crate) const SYNC_BYTES_MAX: usize = 6_291_456;
@@ -115,14 +114,6 @@ impl Operation for Invoke {
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name
             .qualified_arn(at, self.qualifier.as_ref())
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, self.qualifier.as_ref(), cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<InvokeOutput, wire::Error> {
@@ -396,14 +387,6 @@ impl Operation for InvokeAsync {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.qualified_arn(at, None)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(

@@ -156,11 +156,6 @@ impl Operation for GetLayerVersion {
         self.layer_name.arn(at, Some(self.version_number))
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        let at = self.layer_name.scope(&cx.scope);
-        functions.layer_policy(&at, self.layer_name.name(), self.version_number)
-    }
-
     async fn run(
         self,
         functions: &Functions,
@@ -193,10 +188,6 @@ impl Operation for GetLayerVersionByArn {
 
     fn resource(&self, _: &Scope) -> Arn {
         self.arn.arn()
-    }
-
-    fn resource_policy(&self, functions: &Functions, _: &Context) -> Option<Arc<str>> {
-        functions.layer_policy(&self.arn.scope, &self.arn.name, self.arn.version)
     }
 
     async fn run(

@@ -25,6 +25,7 @@ mod network;
 mod paging;
 mod permission;
 mod record;
+mod resource;
 mod roles;
 mod settings;
 mod sink;
@@ -49,7 +50,7 @@ use telemetry::Telemetry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::{Protocol, Route, Service, Unbuilt};
+use wire::{Arn, Protocol, ResourceFacts, Route, Service, Unbuilt};
 
 use code::CodeStore;
 use concurrency::Ledger;
@@ -251,4 +252,8 @@ impl Service for Functions {
         Route::of::<invoke::InvokeAsync>(),
     ];
     const UNBUILT: &'static [Unbuilt] = unbuilt::UNBUILT;
+
+    fn facts_of(&self, resource: &Arn) -> ResourceFacts {
+        self.facts(resource)
+    }
 }

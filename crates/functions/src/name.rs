@@ -250,7 +250,7 @@ fn is_layer_name(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-fn scope_of(arn: &Arn) -> Option<Scope> {
+pub(crate) fn scope_of(arn: &Arn) -> Option<Scope> {
     if arn.service() != "lambda" {
         return None;
     }
@@ -277,12 +277,16 @@ pub(crate) const LAYER_VERSION_PATTERN: &str = r"((arn:(aws[a-zA-Z-]*)?:lambda:(
 impl LayerVersionRef {
     /// Reads the ARN of a layer version.
     pub fn parse(text: &str) -> Option<Self> {
-        let arn = Arn::parse(text)?;
+        Self::of(&Arn::parse(text)?)
+    }
+
+    /// The layer version that an ARN names, if it names one.
+    pub(crate) fn of(arn: &Arn) -> Option<Self> {
         let (name, version) = arn.resource().strip_prefix("layer:")?.split_once(':')?;
         is_layer_name(name).then_some(())?;
         version.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
         Some(Self {
-            scope: scope_of(&arn)?,
+            scope: scope_of(arn)?,
             name: name.to_owned(),
             version: version.parse().ok()?,
         })

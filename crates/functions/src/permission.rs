@@ -1,8 +1,6 @@
 //! Resource policies: AddPermission, RemovePermission, GetPolicy. A policy belongs to the function, or to one version or
 //! alias, and covers just the ARN that is called (<https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html>).
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value, json};
 use wire::{AccountId, Arn, Context, Http, Keys, Operation, Scope, Shape, text};
 
@@ -87,20 +85,11 @@ impl Operation for AddPermission {
             .qualified_arn(at, self.qualifier.as_ref())
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, self.qualifier.as_ref(), cx)
-    }
-
     fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
         let mut keys: Keys = vec![("lambda:Principal".into(), vec![self.principal.to_string()])];
         if let Some(kind) = self.function_url_auth_type {
             keys.push(("lambda:FunctionUrlAuthType".into(), vec![kind.to_string()]));
         }
-        keys.extend(crate::tag::resource_tags(
-            functions,
-            &self.function_name,
-            cx,
-        ));
         keys
     }
 
@@ -293,12 +282,8 @@ impl Operation for RemovePermission {
             .qualified_arn(at, self.qualifier.as_ref())
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, self.qualifier.as_ref(), cx)
-    }
-
     fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        let mut keys = crate::tag::resource_tags(functions, &self.function_name, cx);
+        let mut keys = Keys::new();
         let at = self.function_name.scope(&cx.scope);
         let function = functions
             .inner
@@ -380,14 +365,6 @@ impl Operation for GetPolicy {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        crate::tag::resource_tags(functions, &self.function_name, cx)
-    }
-
     async fn run(
         self,
         functions: &Functions,
@@ -404,20 +381,5 @@ impl Operation for GetPolicy {
             policy: Some(policy.to_string()),
             revision_id: Some(revision.to_owned()),
         })
-    }
-}
-
-impl Functions {
-    /// The resource policy of the ARN that a request names, for the authorizer.
-    pub(crate) fn policy_of(
-        &self,
-        function: &FunctionRef,
-        beside: Option<&Qualifier>,
-        cx: &Context,
-    ) -> Option<Arc<str>> {
-        let at = function.scope(&cx.scope);
-        let qualifier = function.own_qualifier().or(beside.map(Qualifier::as_str));
-        let found = self.inner.functions.get(&at, function.name())?;
-        found.policy(qualifier.unwrap_or_default())
     }
 }

@@ -80,14 +80,6 @@ pub(crate) fn request_tags(tags: Option<&Tags>) -> Keys {
 }
 
 /// `aws:ResourceTag/...`.
-pub(crate) fn resource_tags(functions: &Functions, name: &FunctionRef, cx: &Context) -> Keys {
-    let at = name.scope(&cx.scope);
-    let Some(function) = functions.inner.functions.get(&at, name.name()) else {
-        return Keys::new();
-    };
-    tag_keys(&function.record.tags)
-}
-
 pub(crate) fn tag_keys(tags: &BTreeMap<String, String>) -> Keys {
     let key = |(key, value): (&String, &String)| {
         (format!("aws:ResourceTag/{key}").into(), vec![value.clone()])
@@ -103,11 +95,6 @@ pub struct TaggableResource {
 }
 
 impl TaggableResource {
-    fn keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        let function = self.function.as_ref();
-        function.map_or_else(Keys::new, |name| resource_tags(functions, name, cx))
-    }
-
     /// The function. Other things that AWS tags are not built, so they are not there.
     fn function(&self) -> Result<&FunctionRef, Error> {
         let function = self.function.as_ref().ok_or(Error::NotThere)?;
@@ -194,10 +181,8 @@ impl Operation for TagResource {
         self.resource.arn.clone()
     }
 
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        let mut keys = request_tags(Some(&self.tags));
-        keys.extend(self.resource.keys(functions, cx));
-        keys
+    fn condition_keys(&self, _: &Functions, _: &Context) -> Keys {
+        request_tags(Some(&self.tags))
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {
@@ -225,10 +210,8 @@ impl Operation for UntagResource {
         self.resource.arn.clone()
     }
 
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        let mut keys = self.resource.keys(functions, cx);
-        keys.push(("aws:TagKeys".into(), self.tag_keys.clone()));
-        keys
+    fn condition_keys(&self, _: &Functions, _: &Context) -> Keys {
+        vec![("aws:TagKeys".into(), self.tag_keys.clone())]
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {
@@ -257,10 +240,6 @@ impl Operation for ListTags {
 
     fn resource(&self, _: &Scope) -> Arn {
         self.resource.arn.clone()
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        self.resource.keys(functions, cx)
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<ListTagsOutput, wire::Error> {

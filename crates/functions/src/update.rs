@@ -19,7 +19,6 @@ use crate::settings::{
     TracingConfig, VpcConfig, check_architecture, check_variables, refuse,
 };
 use crate::state::Function;
-use crate::tag::resource_tags;
 use crate::version::{check_revision, check_settled, publish};
 
 /// Replaces the code of `$LATEST` (<https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html>).
@@ -55,14 +54,6 @@ impl Operation for UpdateFunctionCode {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(
@@ -180,14 +171,8 @@ impl Operation for UpdateFunctionConfiguration {
         self.function_name.arn(at)
     }
 
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        let mut keys = layer_keys(self.layers.as_deref());
-        keys.extend(resource_tags(functions, &self.function_name, cx));
-        keys
+    fn condition_keys(&self, _: &Functions, _: &Context) -> Keys {
+        layer_keys(self.layers.as_deref())
     }
 
     fn also_needs(&self, functions: &Functions, cx: &Context) -> Vec<Permission> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use store::Expect;
-use wire::{Arn, Context, Http, Keys, Operation, Scope, Shape};
+use wire::{Arn, Context, Http, Operation, Scope, Shape};
 
 use crate::configuration::{FunctionConfiguration, Shown};
 use crate::error::Error;
@@ -15,7 +15,6 @@ use crate::record::{
 use crate::settings::{Description, PublishTo, refuse};
 use crate::spec::key_prefix;
 use crate::state::Function;
-use crate::tag::resource_tags;
 use crate::{Functions, Inner};
 
 /// Publishes `$LATEST` as a version (<https://docs.aws.amazon.com/lambda/latest/api/API_PublishVersion.html>).
@@ -36,14 +35,6 @@ impl Operation for PublishVersion {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(
@@ -161,14 +152,6 @@ impl Operation for ListVersionsByFunction {
 
     fn resource(&self, at: &Scope) -> Arn {
         self.function_name.arn(at)
-    }
-
-    fn resource_policy(&self, functions: &Functions, cx: &Context) -> Option<Arc<str>> {
-        functions.policy_of(&self.function_name, None, cx)
-    }
-
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
-        resource_tags(functions, &self.function_name, cx)
     }
 
     async fn run(

@@ -21,8 +21,8 @@ pub use error::Error;
 pub use http_binding::Http;
 pub use node::Node;
 pub use operation::{
-    Ask, Authorizer, Caller, CallerKind, Context, Keys, Operation, Permission, Route, Service,
-    Unbuilt,
+    Ask, Authorizer, Caller, CallerKind, Context, Keys, Operation, Permission, ResourceFacts,
+    Route, Service, Unbuilt,
 };
 pub use protocol::{Protocol, form as read_form};
 pub use regex::Regex;

@@ -35,12 +35,7 @@ pub trait Operation: Shape + Send + Sync + 'static {
         self.resource(&cx.scope)
     }
 
-    /// The resource's own policy, as JSON, where the service has such.
-    fn resource_policy(&self, _service: &Self::Service, _cx: &Context) -> Option<Arc<str>> {
-        None
-    }
-
-    /// Condition keys beyond the global ones, such as `lambda:FunctionArn` or `aws:RequestTag/x`.
+    /// Condition keys beyond the global ones and the resource's own, such as `lambda:Principal` or `aws:RequestTag/x`.
     fn condition_keys(&self, _service: &Self::Service, _cx: &Context) -> Keys {
         Keys::new()
     }
@@ -84,6 +79,20 @@ pub trait Service: Send + Sync + Sized + 'static {
     const OPERATIONS: &'static [Route<Self>];
     /// The operations that AWS has and Mayfly has not.
     const UNBUILT: &'static [Unbuilt];
+
+    /// What a resource says for itself, whichever operation is about it. Asked with the ARN that is authorized.
+    fn facts_of(&self, _resource: &Arn) -> ResourceFacts {
+        ResourceFacts::default()
+    }
+}
+
+/// What a resource says for itself when a request about it is authorized.
+#[derive(Debug, Default)]
+pub struct ResourceFacts {
+    /// Its own policy, as JSON, where it has one.
+    pub policy: Option<Arc<str>>,
+    /// Its condition keys, such as `aws:ResourceTag/x`.
+    pub keys: Keys,
 }
 
 /// An operation that AWS has and Mayfly has not: answered with 501 and its name.
@@ -267,13 +276,17 @@ fn authorize<O: Operation>(
     authorizer: &dyn Authorizer,
 ) -> Result<(), String> {
     let action = format!("{}:{}", <O::Service as Service>::NAME, O::ACTION);
+    let resource = operation.find_resource(service, cx);
+    let facts = service.facts_of(&resource);
+    let mut keys = operation.condition_keys(service, cx);
+    keys.extend(facts.keys);
     authorizer.authorize(
         cx,
         &Ask {
             action: &action,
-            resource: &operation.find_resource(service, cx),
-            keys: &operation.condition_keys(service, cx),
-            resource_policy: operation.resource_policy(service, cx).as_ref(),
+            resource: &resource,
+            keys: &keys,
+            resource_policy: facts.policy.as_ref(),
         },
     )?;
     for permission in operation.also_needs(service, cx) {
