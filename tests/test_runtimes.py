@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 import mayfly as m
+from conftest import Function, make_role
 
 
 def found_runtimes():
@@ -90,14 +91,20 @@ def test_a_bootstrap_that_ends(function):
 
 
 @pytest.fixture(scope="session")
-def awslambdaric(tmp_path_factory):
-    """AWS's client for the Python in /usr/bin, which a provided function sees."""
+def system_python():
+    """The version of the Python in /usr/bin, which a provided function sees."""
     python = shutil.which("python3", path="/usr/bin")
     if not python:
         pytest.skip("no /usr/bin/python3, which a bootstrap could start")
-    version = subprocess.run(
+    return subprocess.run(
         [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def awslambdaric(tmp_path_factory, system_python):
+    """A folder with AWS's client for the Python in /usr/bin."""
+    version = system_python
     folder = tmp_path_factory.mktemp("awslambdaric")
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
@@ -132,6 +139,43 @@ def lambda_handler(event, context):
     assert (failed["payload"]["errorType"], failed["payload"]["errorMessage"]) == ("ValueError", "asked to")
 
 
+def test_awss_own_python_client_as_an_option(fresh, awslambdaric, system_python):
+    """The `python3.x` runtime itself, on AWS's client instead of ours."""
+    runtime = f"python{system_python}"
+    server = fresh("--runtimes", f"{runtime}=/usr/bin/python3", "--aws-runtime-clients", f"{runtime}={awslambdaric}")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    client = server.client("lambda")
+    code = """
+import logging
+def lambda_handler(event, context):
+    logging.getLogger().warning('two\\nlines')
+    print('printed')
+    if event == 'error': raise ValueError('wrong')
+    if event == 'exit': __import__('sys').exit(3)
+    if event == 'big': return 'x' * (7 << 20)
+    return [event, context.function_name, context.memory_limit_in_mb]
+"""
+    client.create_function(
+        FunctionName="option",
+        Runtime=runtime,
+        Handler="app.lambda_handler",
+        Role=role,
+        MemorySize=256,
+        Code={"ZipFile": m.zipped({"app.py": code})},
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName="option")
+    one = Function(client, "option")
+    reply = one.call("one")
+    assert reply["payload"] == ["one", "option", "256"], reply
+    assert "\ttwo\nlines\n" in reply["log"] and "printed\n" in reply["log"]
+    failed = one.call("error")
+    assert (failed["payload"]["errorType"], failed["payload"]["errorMessage"]) == ("ValueError", "wrong")
+    assert "[ERROR] ValueError: wrong\nTraceback" in failed["log"]
+    assert one.call("exit")["payload"]["errorMessage"].endswith("Error: Runtime exited with error: exit status 3")
+    assert one.call("big")["payload"]["errorType"] == "Function.ResponseSizeTooLarge"
+    assert one.call(1)["payload"] == [1, "option", "256"], "it goes on"
+
+
 def test_awss_own_rust_client(function):
     folder = m.FUNCTIONS / "rust-hello"
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", m.ROOT / "target")) / "functions"
@@ -153,6 +197,12 @@ def test_awss_own_rust_client(function):
     assert failed["payload"]["errorMessage"] == "it went wrong"
     assert one.call("panic")["FunctionError"] == "Unhandled"
     assert one.call({"n": 9})["payload"] == {"n": 9}, "it goes on"
+    # As on AWS, a caller of plain Invoke sees the HTTP prelude that this client writes before a streamed body.
+    streaming = function(
+        archive, Runtime="provided.al2023", Handler="bootstrap", Environment={"Variables": {"STREAM": "1"}}
+    )
+    streamed = streaming.client.invoke(FunctionName=streaming.name, Payload=b"1")["Payload"].read()
+    assert streamed.startswith(b'{"statusCode":200,') and streamed.endswith(b"\0one two three"), streamed
 
 
 MODELS = ("sts", "iam", "logs", "lambda")

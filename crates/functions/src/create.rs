@@ -121,7 +121,7 @@ impl CreateFunction {
         let inner = &functions.inner;
         let at = self.function_name.reach(&cx.scope)?;
         let name = self.function_name.name().to_owned();
-        self.check(functions, &at)?;
+        self.check(functions, &at).await?;
         if inner.functions.get(&at, &name).is_some() {
             return Err(Error::FunctionExists(name));
         }
@@ -153,7 +153,7 @@ impl CreateFunction {
     }
 
     /// All that can be said without looking at the code.
-    fn check(&self, functions: &Functions, at: &Scope) -> Result<(), Error> {
+    async fn check(&self, functions: &Functions, at: &Scope) -> Result<(), Error> {
         if self.function_name.own_qualifier().is_some() {
             return Err(Error::QualifiedCreate);
         }
@@ -184,7 +184,7 @@ impl CreateFunction {
         let (Some(runtime), Some(_)) = (&self.runtime, &self.handler) else {
             return Err(Error::RuntimeAndHandlerNeeded);
         };
-        functions.inner.config.runtimes.resolve(&runtime.0)?;
+        functions.inner.check_runtime(&runtime.0).await?;
         functions.check_role(at, self.function_name.name(), &self.role)?;
         if let Some(variables) = variables(self.environment.as_ref()) {
             check_variables(variables)?;

@@ -85,7 +85,7 @@ impl Operation for AddPermission {
             .qualified_arn(at, self.qualifier.as_ref())
     }
 
-    fn condition_keys(&self, functions: &Functions, cx: &Context) -> Keys {
+    fn condition_keys(&self, _: &Functions, _: &Context) -> Keys {
         let mut keys: Keys = vec![("lambda:Principal".into(), vec![self.principal.to_string()])];
         if let Some(kind) = self.function_url_auth_type {
             keys.push(("lambda:FunctionUrlAuthType".into(), vec![kind.to_string()]));

@@ -11,6 +11,7 @@ use wire::{Arn, Scope};
 use crate::Inner;
 use crate::code::Package;
 use crate::configuration::version_name;
+use crate::error::Error;
 use crate::name::LATEST;
 use crate::network::key_for;
 use crate::record::{Content, Logging};
@@ -47,6 +48,14 @@ pub(crate) fn default_log_group(name: &str) -> String {
 }
 
 impl Inner {
+    /// Whether functions may be made for this runtime. An interpreter that is asked for the first time is run, away from
+    /// the threads that others wait for.
+    pub(crate) async fn check_runtime(&self, id: &str) -> Result<(), Error> {
+        let (runtimes, id) = (self.config.runtimes.clone(), id.to_owned());
+        let resolved = tokio::task::spawn_blocking(move || runtimes.resolve(&id).map(drop)).await;
+        Ok(resolved.map_err(|error| Error::Internal(error.to_string()))??)
+    }
+
     /// Makes the specification. Touches no disk.
     pub(crate) fn specification(
         &self,

@@ -202,7 +202,7 @@ impl UpdateFunctionConfiguration {
             check_variables(variables)?;
         }
         if let Some(runtime) = &self.runtime {
-            functions.inner.config.runtimes.resolve(&runtime.0)?;
+            functions.inner.check_runtime(&runtime.0).await?;
         }
         let function = functions.find_unqualified(&self.function_name, cx)?;
         let (at, name) = (&function.at, &function.name);

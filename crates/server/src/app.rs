@@ -229,16 +229,19 @@ fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> fu
     }
 }
 
-/// Looks for toolchains, which runs interpreters.
+/// Looks for toolchains. Running those that are not known yet takes its time, and only who needs one waits for it.
 async fn discover(config: &Config, folder: &Folder) -> Result<Catalogue> {
     let config = config.runtimes_config(&folder.path().join("engine"));
     let catalogue = tokio::task::spawn_blocking(move || Catalogue::discover(&config)).await?;
     let catalogue = catalogue.context("cannot look for runtimes")?;
-    let found: Vec<&str> = catalogue.found().map(|runtime| runtime.id).collect();
-    match found.is_empty() {
-        true => warn!("no runtime was found on this machine; `mayfly doctor` says more"),
-        false => info!(runtimes = found.join(" "), "found"),
-    }
+    let all = catalogue.clone();
+    tokio::task::spawn_blocking(move || {
+        let found: Vec<&str> = all.found().map(|runtime| runtime.id).collect();
+        match found.is_empty() {
+            true => warn!("no runtime was found on this machine; `mayfly doctor` says more"),
+            false => info!(runtimes = found.join(" "), "found"),
+        }
+    });
     Ok(catalogue)
 }
 

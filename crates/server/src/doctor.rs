@@ -1,5 +1,6 @@
 //! `mayfly doctor`: what this machine offers, and what to do about what is missing.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -38,10 +39,13 @@ fn runtimes(catalogue: &Catalogue) -> String {
         } else {
             ""
         };
-        let command = runtime.argv.first().map_or("", String::as_str);
+        let interpreter = runtime.interpreter.as_deref().map(Path::display);
+        let interpreter = interpreter.map(|path| format!(" {path}"));
         out += &format!(
-            "ok      {}{note}: {} {command}\n",
-            runtime.id, runtime.version
+            "ok      {}{note}: {}{}\n",
+            runtime.id,
+            runtime.version,
+            interpreter.unwrap_or_default()
         );
     }
     let missing = IDENTIFIERS.iter().filter(|known| {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;
-use engine::runtimes::{Catalogue, Runtime};
+use engine::runtimes::{Catalogue, Family, Runtime};
 use engine::{
     Credentials, Engine, Events, FunctionSpec, Invocation, LogConfig, LogFormat, LogLevel, LogLine,
     LogTarget, Mode, NetworkPolicy, Outcome, PoolKey, Report,
@@ -178,16 +178,9 @@ fn choose_runtime(args: &RunArgs, code: &Code, catalogue: &Catalogue) -> Result<
     if code.is_bootstrap {
         return Ok(catalogue.resolve("provided.al2023")?);
     }
-    let python = |runtime: &&Arc<Runtime>| match runtime.family {
-        engine::runtimes::Family::Python(major, minor) => Some((major, minor)),
-        _ => None,
-    };
-    let newest = catalogue
-        .found()
-        .filter(|r| python(r).is_some())
-        .max_by_key(python);
-    match newest {
-        Some(runtime) => Ok(runtime.clone()),
+    let is_python = |runtime: &Arc<Runtime>| matches!(runtime.family, Family::Python(..));
+    match catalogue.found().rev().find(is_python) {
+        Some(newest) => Ok(newest),
         None => bail!("no Python was found on this machine; `mayfly doctor` says more"),
     }
 }

@@ -1,7 +1,8 @@
 //! Runtimes: AWS's identifiers as data, and where this machine has a toolchain for them.
 //!
 //! A deprecated identifier is data, not a wall: what has a toolchain may be created. [`Policy::Aws`] restores AWS's
-//! refusals. Discovery runs an interpreter to believe it (a version manager's shim may exist and not work).
+//! refusals. Discovery runs an interpreter to believe it (a version manager's shim may exist and not work), and does so
+//! when its identifier is first asked for: starting waits for no interpreter.
 
 mod discovery;
 mod identifiers;
@@ -9,8 +10,11 @@ mod python;
 mod sdk;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use discovery::{Python, Search};
 
 pub use identifiers::{Family, IDENTIFIERS, Identifier, Lifecycle};
 pub use sdk::{SDK_TARGET, Sdk};
@@ -22,6 +26,8 @@ pub struct Runtime {
     pub id: &'static str,
     /// What kind it is.
     pub family: Family,
+    /// The interpreter, as this machine names it; `provided` has none.
+    pub interpreter: Option<PathBuf>,
     /// What to execute inside the sandbox; empty for `provided`, whose `bootstrap` is found in the function's own files.
     pub argv: Vec<String>,
     /// Folders and files seen read-only inside the sandbox.
@@ -107,76 +113,136 @@ pub enum Unavailable {
     },
 }
 
-/// Every identifier with what this machine has for it. Clones share one discovery.
+/// Every identifier with what this machine has for it, found when it is first asked for. Clones share what was found.
 #[derive(Clone, Debug)]
-pub struct Catalogue {
-    found: Arc<BTreeMap<&'static str, Arc<Runtime>>>,
-    policy: Policy,
+pub struct Catalogue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: RuntimesConfig,
+    /// The interpreters that the configuration names.
+    configured: BTreeMap<&'static str, Python>,
+    search: Search,
+    /// In the order of [`IDENTIFIERS`].
+    found: Vec<OnceLock<Option<Arc<Runtime>>>>,
 }
 
 impl Catalogue {
-    /// Looks for toolchains. Runs interpreters, so it blocks for a moment.
-    pub fn discover(config: &RuntimesConfig) -> std::io::Result<Catalogue> {
+    /// Looks for interpreters by their names. Those that the configuration names are run, the first time, to see that
+    /// they do; the others only when their identifier is asked for.
+    ///
+    /// # Errors
+    /// If the configuration names something that does not work, or the folder of `config` cannot be written.
+    pub fn discover(config: &RuntimesConfig) -> io::Result<Catalogue> {
         std::fs::create_dir_all(&config.data)?;
-        let cache_path = config.data.join("runtimes.json");
-        let mut cache = discovery::Cache::load(&cache_path);
-        let pythons = discovery::pythons(&mut cache);
-        cache.save(&cache_path);
-        let mut found = BTreeMap::new();
+        let search = Search::begin(config.data.join("runtimes.json"));
+        for client in config.aws_clients.values() {
+            python::check_client(client)?;
+        }
+        let mut configured = BTreeMap::new();
         for known in IDENTIFIERS {
-            let runtime = match known.family {
-                Family::Provided => Some(provided(known)),
-                Family::Python(..) => find_python(known, config, &pythons)?,
-                _ => None,
-            };
-            if let Some(runtime) = runtime {
-                found.insert(known.id, Arc::new(runtime));
+            if let Some(path) = config.paths.get(known.id) {
+                let python = search.ask(path).ok_or_else(|| {
+                    let path = path.display();
+                    io::Error::other(format!("{path} is set for {} and does not run", known.id))
+                })?;
+                configured.insert(known.id, python);
             }
         }
-        Ok(Catalogue {
-            found: Arc::new(found),
-            policy: config.policy,
-        })
+        Ok(Catalogue(Arc::new(Inner {
+            config: config.clone(),
+            configured,
+            search,
+            found: IDENTIFIERS.iter().map(|_| OnceLock::new()).collect(),
+        })))
     }
 
-    /// The runtime for an identifier that a function is created or updated with.
+    /// The runtime for an identifier that a function is created or updated with. Blocks like
+    /// [`resolve_existing`](Self::resolve_existing).
+    ///
+    /// # Errors
+    /// If there is no such identifier, AWS refuses it, or nothing here runs it.
     pub fn resolve(&self, id: &str) -> Result<Arc<Runtime>, Unavailable> {
-        let known = self.identifier(id)?;
-        if self.policy == Policy::Aws && known.lifecycle == Lifecycle::Blocked {
+        let (_, known) = identifier(id)?;
+        if self.0.config.policy == Policy::Aws && known.lifecycle == Lifecycle::Blocked {
             return Err(Unavailable::Blocked { id: id.to_owned() });
         }
         self.resolve_existing(id)
     }
 
-    /// The runtime of a function that exists already: AWS invokes what it no longer lets anyone create.
+    /// The runtime of a function that exists already: AWS invokes what it no longer lets anyone create. Blocks for a
+    /// moment when an interpreter must be run, which is once for each that is new or was replaced.
+    ///
+    /// # Errors
+    /// If there is no such identifier, or nothing here runs it.
     pub fn resolve_existing(&self, id: &str) -> Result<Arc<Runtime>, Unavailable> {
-        let known = self.identifier(id)?;
-        self.found
-            .get(known.id)
-            .cloned()
-            .ok_or_else(|| Unavailable::Missing {
-                id: id.to_owned(),
-                advice: known.family.advice(),
-            })
+        let (index, known) = identifier(id)?;
+        let found = self.0.found[index].get_or_init(|| self.0.find(known));
+        found.clone().ok_or_else(|| Unavailable::Missing {
+            id: id.to_owned(),
+            advice: known.family.advice(),
+        })
     }
 
-    /// Everything found, for `mayfly doctor`.
-    pub fn found(&self) -> impl Iterator<Item = &Arc<Runtime>> {
-        self.found.values()
+    /// Everything that this machine runs, the oldest version of a language first. Looks for what was not asked for yet.
+    pub fn found(&self) -> impl DoubleEndedIterator<Item = Arc<Runtime>> {
+        let mut known: Vec<_> = IDENTIFIERS.iter().collect();
+        known.sort_by_key(|known| match known.family {
+            Family::Python(major, minor) => (0, major, minor),
+            _ => (1, 0, 0),
+        });
+        known
+            .into_iter()
+            .filter_map(|known| self.resolve_existing(known.id).ok())
+    }
+}
+
+fn identifier(id: &str) -> Result<(usize, &'static Identifier), Unavailable> {
+    let known = IDENTIFIERS.iter().enumerate();
+    known
+        .into_iter()
+        .find(|(_, known)| known.id == id)
+        .ok_or_else(|| Unavailable::Unknown {
+            id: id.to_owned(),
+            known: IDENTIFIERS
+                .iter()
+                .map(|known| known.id)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
+}
+
+impl Inner {
+    fn find(&self, known: &'static Identifier) -> Option<Arc<Runtime>> {
+        let found = match known.family {
+            Family::Provided => Ok(Some(provided(known))),
+            Family::Python(..) => self.find_python(known),
+            _ => Ok(None),
+        };
+        found.map_or_else(
+            |error| {
+                tracing::error!(runtime = known.id, %error, "an interpreter cannot be used");
+                None
+            },
+            |runtime| runtime.map(Arc::new),
+        )
     }
 
-    fn identifier(&self, id: &str) -> Result<&'static Identifier, Unavailable> {
-        IDENTIFIERS
-            .iter()
-            .find(|known| known.id == id)
-            .ok_or_else(|| Unavailable::Unknown {
-                id: id.to_owned(),
-                known: IDENTIFIERS
-                    .iter()
-                    .map(|known| known.id)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })
+    /// The configured interpreter, else the one with the highest patch level.
+    fn find_python(&self, known: &'static Identifier) -> io::Result<Option<Runtime>> {
+        let configured = self.configured.get(known.id).cloned();
+        let Some(python) = configured.or_else(|| self.search.newest(known.family)) else {
+            return Ok(None);
+        };
+        let mut runtime = match self.config.aws_clients.get(known.id) {
+            Some(client) => python::runtime_of_aws(known, &python, client)?,
+            None => python::runtime(known, &python, &self.config.data)?,
+        };
+        let sdks = self.config.sdks.as_deref();
+        if let Some(sdk) = sdks.and_then(|sdks| Sdk::find(sdks, known.id)) {
+            sdk.join(&mut runtime);
+        }
+        Ok(Some(runtime))
     }
 }
 
@@ -186,6 +252,7 @@ fn provided(known: &'static Identifier) -> Runtime {
     Runtime {
         id: known.id,
         family: known.family,
+        interpreter: None,
         argv: Vec::new(),
         mounts: Vec::new(),
         sdk: None,
@@ -193,46 +260,5 @@ fn provided(known: &'static Identifier) -> Runtime {
         digest: python::hex_digest(&[version.as_bytes()]),
         version: format!("{version}.v1"),
         deprecated: known.lifecycle != Lifecycle::Current,
-    }
-}
-
-/// The configured interpreter, else the one with the highest patch level.
-fn find_python(
-    known: &'static Identifier,
-    config: &RuntimesConfig,
-    pythons: &[discovery::Python],
-) -> std::io::Result<Option<Runtime>> {
-    let configured = match config.paths.get(known.id) {
-        Some(path) => Some(discovery::ask_python(path).ok_or_else(|| {
-            std::io::Error::other(format!(
-                "{} is set for {} and does not run",
-                path.display(),
-                known.id
-            ))
-        })?),
-        None => None,
-    };
-    let discovered = || {
-        pythons
-            .iter()
-            .rfind(|python| python::family(python) == known.family)
-            .cloned()
-    };
-    match configured.or_else(discovered) {
-        Some(python) => {
-            let mut runtime = match config.aws_clients.get(known.id) {
-                Some(client) => python::runtime_of_aws(known, &python, client)?,
-                None => python::runtime(known, &python, &config.data)?,
-            };
-            let sdk = config
-                .sdks
-                .as_deref()
-                .and_then(|sdks| Sdk::find(sdks, known.id));
-            if let Some(sdk) = sdk {
-                sdk.join(&mut runtime);
-            }
-            Ok(Some(runtime))
-        }
-        None => Ok(None),
     }
 }

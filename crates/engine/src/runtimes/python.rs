@@ -9,7 +9,7 @@ use std::process::Command;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::discovery::{Python, run};
-use super::{Family, HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
+use super::{HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 
 /// The bootstrap, for every version.
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
@@ -52,9 +52,20 @@ pub(super) fn runtime(
         mounts,
         env: variables(python),
         version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
-        digest: digest(python)?,
-        ..runtime_facts(known)
+        digest: digest(python),
+        ..runtime_facts(known, python)
     })
+}
+
+/// Whether AWS's own client was installed into this folder.
+pub(super) fn check_client(client: &Path) -> io::Result<()> {
+    match client.join("awslambdaric").is_dir() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!(
+            "{} has no awslambdaric in it",
+            client.display()
+        ))),
+    }
 }
 
 /// Makes the runtime that runs `id` on AWS's own client, which was installed into `client`.
@@ -63,12 +74,7 @@ pub(super) fn runtime_of_aws(
     python: &Python,
     client: &Path,
 ) -> io::Result<Runtime> {
-    if !client.join("awslambdaric").is_dir() {
-        return Err(io::Error::other(format!(
-            "{} has no awslambdaric in it",
-            client.display()
-        )));
-    }
+    check_client(client)?;
     let mut mounts = vec![Mount {
         source: client.to_owned(),
         target: "/var/runtime".to_owned(),
@@ -87,10 +93,10 @@ pub(super) fn runtime_of_aws(
         env,
         version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
         digest: hex_digest(&[
-            digest(python)?.as_bytes(),
+            digest(python).as_bytes(),
             client.as_os_str().as_encoded_bytes(),
         ]),
-        ..runtime_facts(known)
+        ..runtime_facts(known, python)
     })
 }
 
@@ -112,11 +118,12 @@ fn place(python: &Python, mounts: &mut Vec<Mount>) -> io::Result<String> {
     text(&executable)
 }
 
-/// What the identifier alone says.
-fn runtime_facts(known: &'static Identifier) -> Runtime {
+/// What identifier and interpreter alone say.
+fn runtime_facts(known: &'static Identifier, python: &Python) -> Runtime {
     Runtime {
         id: known.id,
         family: known.family,
+        interpreter: Some(python.executable.clone()),
         argv: Vec::new(),
         mounts: Vec::new(),
         sdk: None,
@@ -167,13 +174,13 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-fn digest(python: &Python) -> io::Result<String> {
+fn digest(python: &Python) -> String {
     let version = format!("{}.{}.{}", python.major, python.minor, python.micro);
-    Ok(hex_digest(&[
+    hex_digest(&[
         BOOTSTRAP.as_bytes(),
-        &fs::read(&python.executable)?,
+        python.sha256.as_bytes(),
         version.as_bytes(),
-    ]))
+    ])
 }
 
 /// SHA-256 of some texts in a row.
@@ -194,9 +201,4 @@ fn text(path: &Path) -> io::Result<String> {
     path.to_str()
         .map(str::to_owned)
         .ok_or_else(|| io::Error::other("the interpreter's path is not UTF-8"))
-}
-
-/// The identifier of a Python's version.
-pub(super) fn family(python: &Python) -> Family {
-    Family::Python(python.major, python.minor)
 }

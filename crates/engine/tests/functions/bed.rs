@@ -112,7 +112,6 @@ impl Bed {
         self.catalogue
             .found()
             .filter(|runtime| runtime.id.starts_with("python"))
-            .cloned()
             .collect()
     }
 

@@ -1,18 +1,20 @@
 //! Which identifiers there are, and what is said about those that do not work here.
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, FileTimes};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use engine::runtimes::{Catalogue, IDENTIFIERS, Policy, RuntimesConfig};
 
-fn catalogue(policy: Policy, paths: &[(&str, &str)]) -> std::io::Result<Catalogue> {
-    let folder = tempfile::tempdir().unwrap();
+fn catalogue(folder: &Path, policy: Policy, paths: &[(&str, &Path)]) -> io::Result<Catalogue> {
     let paths: BTreeMap<_, _> = paths
         .iter()
-        .map(|(id, path)| ((*id).to_owned(), path.into()))
+        .map(|(id, path)| ((*id).to_owned(), (*path).to_owned()))
         .collect();
-    let data = folder.path().to_owned();
     Catalogue::discover(&RuntimesConfig {
-        data,
+        data: folder.to_owned(),
         policy,
         paths,
         ..RuntimesConfig::default()
@@ -21,7 +23,8 @@ fn catalogue(policy: Policy, paths: &[(&str, &str)]) -> std::io::Result<Catalogu
 
 #[test]
 fn every_identifier_works_or_says_why_not() {
-    let catalogue = catalogue(Policy::Permissive, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = catalogue(folder.path(), Policy::Permissive, &[]).unwrap();
     for known in IDENTIFIERS {
         match catalogue.resolve(known.id) {
             Ok(runtime) => assert_eq!(runtime.id, known.id),
@@ -44,7 +47,8 @@ fn every_identifier_works_or_says_why_not() {
 
 #[test]
 fn the_policy_of_aws_refuses_what_aws_refuses() {
-    let catalogue = catalogue(Policy::Aws, &[]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = catalogue(folder.path(), Policy::Aws, &[]).unwrap();
     let text = catalogue.resolve("java8").unwrap_err().to_string();
     assert_eq!(
         text,
@@ -58,9 +62,48 @@ fn the_policy_of_aws_refuses_what_aws_refuses() {
 
 #[test]
 fn a_configured_interpreter_must_run() {
-    let error = catalogue(Policy::Permissive, &[("python3.11", "/nonesuch")]).unwrap_err();
+    let folder = tempfile::tempdir().unwrap();
+    let paths = [("python3.11", Path::new("/nonesuch"))];
+    let error = catalogue(folder.path(), Policy::Permissive, &paths).unwrap_err();
     assert_eq!(
         error.to_string(),
         "/nonesuch is set for python3.11 and does not run"
     );
+}
+
+#[test]
+fn an_interpreter_that_was_replaced_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = folder.path().join("python");
+    let count = folder.path().join("count");
+    let install = |micro: u8| {
+        let draft = folder.path().join("draft");
+        let said = format!("3 11 {micro}\n/usr\n/usr/lib/python3.11");
+        let script = format!("#!/bin/sh\necho >> {}\nprintf '{said}'\n", count.display());
+        fs::write(&draft, script).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+        // As package managers do it: in one step, and with the time of the build.
+        let times = FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        File::open(&draft).unwrap().set_times(times).unwrap();
+        fs::rename(&draft, &python).unwrap();
+    };
+    let begin = || {
+        let paths = [("python3.11", python.as_path())];
+        let catalogue = catalogue(folder.path(), Policy::Permissive, &paths).unwrap();
+        let asked = fs::read(&count).unwrap().len();
+        let runtime = catalogue.resolve("python3.11").unwrap();
+        assert_eq!(runtime.interpreter.as_deref(), Some(python.as_path()));
+        (asked, runtime.version.clone(), runtime.digest.clone())
+    };
+    install(5);
+    let (first, version, digest) = begin();
+    assert_eq!(version, "python:3.11.v5");
+    fs::write(&count, "").unwrap();
+    let again = begin();
+    assert_eq!(again, (0, version, digest.clone()), "nothing ran anew");
+    fs::write(&count, "").unwrap();
+    install(6);
+    let (asked, version, new_digest) = begin();
+    assert_eq!((asked, version.as_str()), (first, "python:3.11.v6"));
+    assert_ne!(new_digest, digest);
 }

@@ -3,7 +3,6 @@
 
 mod bed;
 mod catalogue;
-mod conformance;
 mod inputs;
 mod leaks;
 mod life;
