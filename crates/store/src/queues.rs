@@ -17,6 +17,7 @@ use crate::Result;
 pub trait Queues: Send + Sync {
     /// Adds a message that nobody gets before `not_before_ms`. Does nothing, and answers `false`, while the queue
     /// has a message with this id, buried ones among them.
+    /// The same after [`Queues::ack_once`], until the time given there.
     async fn push(&self, queue: &str, id: &str, not_before_ms: i64, body: Bytes) -> Result<bool>;
 
     /// Takes at most `max` (up to [`crate::LEASE_MESSAGES_MAX`]) due messages, which nobody else gets for that time.
@@ -24,6 +25,10 @@ pub trait Queues: Send + Sync {
 
     /// The work is done: removes the message. [`crate::Error::LeaseLost`] when somebody else has it by now.
     async fn ack(&self, token: &Token) -> Result<()>;
+
+    /// Like [`Queues::ack`], and until `until_ms` nobody can push the message again: for those whose pushes are
+    /// repeated after a crash, or by somebody who never got the answer.
+    async fn ack_once(&self, token: &Token, until_ms: i64) -> Result<()>;
 
     /// The work takes longer: the lease ends this much after now.
     async fn extend(&self, token: &Token, time: Duration) -> Result<()>;

@@ -25,7 +25,7 @@
 //! # Ok::<(), store::Error>(())
 //! ```
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -53,6 +53,33 @@ impl Record for First {
         previous
     }
 }
+
+/// A record with content beside it that is kept as it is: the length of the record, the record, the content.
+pub fn encode_with<T: Record>(record: &T, content: &[u8]) -> Result<Bytes> {
+    let record = encode(record)?;
+    let length = u32::try_from(record.len()).map_err(|error| damaged::<T>(&error))?;
+    let mut whole = BytesMut::with_capacity(LENGTH_BYTES + record.len() + content.len());
+    whole.put_u32(length);
+    whole.put_slice(&record);
+    whole.put_slice(content);
+    Ok(whole.freeze())
+}
+
+/// Takes apart what [`encode_with`] put together.
+pub fn decode_with<T: Record>(mut stored: Bytes) -> Result<(T, Bytes)> {
+    let cut = || damaged::<T>(&"it ends too early");
+    let (length, _rest) = stored.split_first_chunk().ok_or_else(cut)?;
+    let length = u32::from_be_bytes(*length);
+    let end = usize::try_from(length)
+        .ok()
+        .and_then(|length| length.checked_add(LENGTH_BYTES));
+    let end = end.filter(|end| *end <= stored.len()).ok_or_else(cut)?;
+    let record = stored.split_to(end);
+    Ok((decode(&record[LENGTH_BYTES..])?, stored))
+}
+
+/// What [`encode_with`] writes the length of the record in.
+const LENGTH_BYTES: usize = 4;
 
 #[derive(Serialize)]
 struct Written<'a, T> {
@@ -99,5 +126,33 @@ fn damaged<T>(detail: &dyn std::fmt::Display) -> Error {
     Error::Damaged {
         what: format!("a stored {}", std::any::type_name::<T>()),
         detail: detail.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Head(String);
+    impl Record for Head {
+        const VERSION: u32 = 1;
+        type Previous = First;
+        fn migrate(previous: First) -> Self {
+            match previous {}
+        }
+    }
+
+    #[test]
+    fn content_stays_beside_its_record() {
+        for content in [&b""[..], b"{\"a\": 1}"] {
+            let whole = encode_with(&Head("h".to_owned()), content).expect("it encodes");
+            let (head, rest) = decode_with::<Head>(whole.clone()).expect("it decodes");
+            assert_eq!((head.0.as_str(), &*rest), ("h", content));
+            for end in 0..whole.len() - content.len() {
+                assert!(decode_with::<Head>(whole.slice(..end)).is_err());
+            }
+        }
+        assert!(decode_with::<Head>(Bytes::from_static(b"\xff\xff\xff\xff")).is_err());
     }
 }

@@ -10,16 +10,19 @@ use super::writer::{Stop, Transaction};
 use super::{Embedded, first_name, from_sql, limit_to_sql, to_sql};
 use crate::clock::after as time_after;
 use crate::limits::{check_lease, check_message, check_page, check_push, check_queue, check_value};
-use crate::{Buried, Depth, Error, Leased, PAGE_BYTES_MAX, Queues, Result, Token, signals};
+use crate::{Buried, Depth, Digest, Error, Leased, PAGE_BYTES_MAX, Queues, Result, Token, signals};
 
 #[async_trait]
 impl Queues for Embedded {
     async fn push(&self, queue: &str, id: &str, not_before_ms: i64, body: Bytes) -> Result<bool> {
         check_push(queue, id, &body)?;
-        let (queue, id) = (queue.to_owned(), id.to_owned());
+        let (queue, id, clock) = (queue.to_owned(), id.to_owned(), self.clock.clone());
         let push = self
             .writer
             .write(queue.len() + id.len() + body.len(), move |transaction| {
+                if is_done(transaction, &queue, &id, clock.now_ms())? {
+                    return Ok(false);
+                }
                 push(transaction, &queue, &id, not_before_ms, &body)
             });
         push.await
@@ -36,12 +39,14 @@ impl Queues for Embedded {
     }
 
     async fn ack(&self, token: &Token) -> Result<()> {
-        self.settle(token, |transaction, held| {
-            let mut statement = transaction
-                .connection
-                .prepare_cached("DELETE FROM message WHERE number = ?1")?;
-            statement.execute([held.number])?;
-            Ok(())
+        self.settle(token, delete).await
+    }
+
+    async fn ack_once(&self, token: &Token, until_ms: i64) -> Result<()> {
+        let clock = self.clock.clone();
+        self.settle(token, move |transaction, held| {
+            remember(transaction, held, until_ms, clock.now_ms())?;
+            delete(transaction, held)
         })
         .await
     }
@@ -84,9 +89,7 @@ impl Queues for Embedded {
             // A number of its own, so that they list in the order in which they were set aside.
             let number = to_sql(transaction.numbers(1));
             copy.execute((held.number, number, clock.now_ms(), why))?;
-            let mut delete = transaction.connection.prepare_cached("DELETE FROM message WHERE number = ?1")?;
-            delete.execute([held.number])?;
-            Ok(())
+            delete(transaction, held)
         })
         .await
     }
@@ -182,10 +185,63 @@ impl Queues for Embedded {
 /// A purge takes this many messages in one commit, to let other writes pass.
 const PURGE_STEP: i64 = 5000;
 
+/// With each message that is remembered, this many are forgotten whose time has passed: their number falls as fast as
+/// it rose.
+const FORGET_STEP: i64 = 4;
+/// What is kept of the digest of a message's name: no two of any number that a disk can hold have it in common.
+const NAME_BYTES: usize = 16;
+
 /// The message of a lease that still holds.
 struct Held {
     number: i64,
     queue: String,
+}
+
+fn delete(transaction: &mut Transaction<'_>, held: &Held) -> Result<(), Stop> {
+    let mut statement = transaction
+        .connection
+        .prepare_cached("DELETE FROM message WHERE number = ?1")?;
+    statement.execute([held.number])?;
+    Ok(())
+}
+
+/// Keeps the message from being pushed again.
+fn remember(
+    transaction: &mut Transaction<'_>,
+    held: &Held,
+    until_ms: i64,
+    now_ms: i64,
+) -> Result<(), Stop> {
+    let connection = transaction.connection;
+    let mut id = connection.prepare_cached("SELECT id FROM message WHERE number = ?1")?;
+    let id: String = id.query_row([held.number], |row| row.get(0))?;
+    let mut forget = connection.prepare_cached(
+        "DELETE FROM done WHERE message IN (SELECT message FROM done WHERE until_ms <= ?1 LIMIT ?2)",
+    )?;
+    forget.execute((now_ms, FORGET_STEP))?;
+    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO done VALUES (?1, ?2)")?;
+    insert.execute((name(&held.queue, &id), until_ms))?;
+    Ok(())
+}
+
+fn is_done(
+    transaction: &Transaction<'_>,
+    queue: &str,
+    id: &str,
+    now_ms: i64,
+) -> Result<bool, Stop> {
+    let mut done = transaction
+        .connection
+        .prepare_cached("SELECT 1 FROM done WHERE message = ?1 AND until_ms > ?2")?;
+    Ok(done.exists((name(queue, id), now_ms))?)
+}
+
+/// Stands for a message in `done`. No name has a zero byte.
+fn name(queue: &str, id: &str) -> [u8; NAME_BYTES] {
+    let digest = Digest::of(format!("{queue}\0{id}").as_bytes());
+    let mut name = [0; NAME_BYTES];
+    name.copy_from_slice(&digest.as_bytes()[..NAME_BYTES]);
+    name
 }
 
 impl Embedded {

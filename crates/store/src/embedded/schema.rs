@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// "Mayf": marks the file as ours, for `file` and for us.
 const APPLICATION_ID: i64 = 0x4d61_7966;
 /// One step per format; the number of steps taken is the file's format. Never change a step that was released.
-const STEPS: &[&str] = &[FORMAT_1];
+const STEPS: &[&str] = &[FORMAT_1, FORMAT_2];
 /// How long a connection waits for somebody who inspects the file or copies it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared on each connection.
@@ -78,6 +78,13 @@ const FORMAT_1: &str = "
     CREATE INDEX entry_time ON entry (stream, time_ms);
     CREATE INDEX entry_stream ON entry (stream);
     CREATE TABLE dropped (stream INTEGER PRIMARY KEY) STRICT;
+";
+
+/// `done` are messages that must not be pushed again until then. `message` is a digest of queue and id: there may be
+/// millions, and nobody asks for their names.
+const FORMAT_2: &str = "
+    CREATE TABLE done (message BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX done_until ON done (until_ms);
 ";
 
 /// Opens the file for writing, brings it to the present format, and tells the last number used.

@@ -297,9 +297,9 @@ impl Blobs for Life {
 impl Queues for Life {
     async fn push(&self, queue: &str, id: &str, not_before_ms: i64, body: Bytes) -> Result<bool> {
         check_push(queue, id, &body)?;
-        self.write(|world, _now| {
+        self.write(|world, now_ms| {
             Ok((
-                world.push(queue, id, not_before_ms, body),
+                world.push(queue, id, not_before_ms, body, now_ms),
                 News::wake(queue),
             ))
         })
@@ -322,6 +322,11 @@ impl Queues for Life {
 
     async fn ack(&self, token: &Token) -> Result<()> {
         self.write(|world, _now| Ok(((), News::wake(world.ack(token)?))))
+            .await
+    }
+
+    async fn ack_once(&self, token: &Token, until_ms: i64) -> Result<()> {
+        self.write(|world, _now| Ok(((), News::wake(world.ack_once(token, until_ms)?))))
             .await
     }
 

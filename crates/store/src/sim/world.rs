@@ -19,6 +19,8 @@ pub(super) struct World {
     records: BTreeMap<String, Entry>,
     blobs: BTreeMap<Digest, Blob>,
     queues: BTreeMap<String, Queue>,
+    /// Messages by queue and id that must not be pushed again until then.
+    done: BTreeMap<(String, String), i64>,
     streams: BTreeMap<String, Stream>,
 }
 
@@ -172,7 +174,22 @@ impl World {
 
 /// Queues.
 impl World {
-    pub(super) fn push(&mut self, queue: &str, id: &str, not_before_ms: i64, body: Bytes) -> bool {
+    pub(super) fn push(
+        &mut self,
+        queue: &str,
+        id: &str,
+        not_before_ms: i64,
+        body: Bytes,
+        now_ms: i64,
+    ) -> bool {
+        let name = (queue.to_owned(), id.to_owned());
+        if self
+            .done
+            .get(&name)
+            .is_some_and(|until_ms| *until_ms > now_ms)
+        {
+            return false;
+        }
         let number = self.next();
         let queue = self.queues.entry(queue.to_owned()).or_default();
         if queue.messages.contains_key(id) || queue.grave(id).is_some() {
@@ -227,6 +244,12 @@ impl World {
             .get_mut(&queue)
             .and_then(|messages| messages.messages.remove(&id));
         Ok(queue)
+    }
+
+    pub(super) fn ack_once(&mut self, token: &Token, until_ms: i64) -> Result<String> {
+        let (queue, id, _message) = self.held(token).ok_or_else(|| lost(token))?;
+        self.done.insert((queue, id), until_ms);
+        self.ack(token)
     }
 
     pub(super) fn extend(&mut self, token: &Token, until_ms: i64) -> Result<String> {

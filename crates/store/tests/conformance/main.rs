@@ -109,7 +109,7 @@ conformance! {
     }
     queues::{
         due_in_order, delayed, a_lease_hides, an_expired_lease_returns, a_late_answer_counts_until_handed_out_again,
-        push_is_idempotent_while_present, retry_and_extend, bury_and_exhume, an_exhumed_message_forgets_its_tokens,
+        push_is_idempotent_while_present, done_once_is_not_pushed_again, retry_and_extend, bury_and_exhume, an_exhumed_message_forgets_its_tokens,
         remove_and_purge, ready_at_once_and_on_push, ready_in_time, ready_when_a_lease_ends, ready_ends_with_the_store,
         many_workers_share, lists_queues, limits, survives_reopening, tokens_are_text,
     }

@@ -147,6 +147,7 @@ enum QueueOp {
     Push { id: u8, delay_ms: i64 },
     Lease { max: usize, time_ms: u64 },
     Ack { held: usize },
+    AckOnce { held: usize, time_ms: i64 },
     Retry { held: usize, delay_ms: i64 },
     Extend { held: usize, time_ms: u64 },
     Bury { held: usize },
@@ -161,6 +162,7 @@ fn queue_op() -> impl Strategy<Value = QueueOp> {
         6 => (0..8u8, 0..30i64).prop_map(|(id, delay_ms)| QueueOp::Push { id, delay_ms }),
         6 => (0..4usize, 0..30u64).prop_map(|(max, time_ms)| QueueOp::Lease { max, time_ms }),
         3 => any::<usize>().prop_map(|held| QueueOp::Ack { held }),
+        2 => (any::<usize>(), 0..60i64).prop_map(|(held, time_ms)| QueueOp::AckOnce { held, time_ms }),
         3 => (any::<usize>(), 0..30i64).prop_map(|(held, delay_ms)| QueueOp::Retry { held, delay_ms }),
         2 => (any::<usize>(), 0..30u64).prop_map(|(held, time_ms)| QueueOp::Extend { held, time_ms }),
         2 => any::<usize>().prop_map(|held| QueueOp::Bury { held }),
@@ -184,6 +186,8 @@ struct Message {
 struct QueueModel {
     live: Vec<Message>,
     buried: Vec<String>,
+    /// Done once, until then.
+    done: BTreeMap<String, i64>,
     pushes: u64,
 }
 
@@ -234,7 +238,9 @@ async fn check_queue(subject: &mut Subject, ops: Vec<QueueOp>) {
                     .push("q", &id.to_string(), now_ms + delay_ms, vec![id].into())
                     .await
                     .unwrap();
-                assert_eq!(pushed, !model.has(&id.to_string()));
+                let done = model.done.get(&id.to_string());
+                let done = done.is_some_and(|until_ms| *until_ms > now_ms);
+                assert_eq!(pushed, !done && !model.has(&id.to_string()));
                 if pushed {
                     model.push(id.to_string(), now_ms + delay_ms);
                 }
@@ -271,6 +277,15 @@ async fn check_queue(subject: &mut Subject, ops: Vec<QueueOp>) {
                 };
                 if let Some(at) = settled(queues.ack(&token).await, at) {
                     model.live.remove(at);
+                }
+            }
+            QueueOp::AckOnce { held, time_ms } => {
+                let Some((token, at)) = pick(held) else {
+                    continue;
+                };
+                let until_ms = now_ms + time_ms;
+                if let Some(at) = settled(queues.ack_once(&token, until_ms).await, at) {
+                    model.done.insert(model.live.remove(at).id, until_ms);
                 }
             }
             QueueOp::Retry { held, delay_ms } => {

@@ -144,6 +144,31 @@ pub async fn push_is_idempotent_while_present(subject: &mut Subject) {
     assert_eq!(lease_one(store).await.attempts, 1);
 }
 
+pub async fn done_once_is_not_pushed_again(subject: &mut Subject) {
+    let until_ms = subject.now_ms() + 100;
+    push(&subject.store, "a", 0).await;
+    let leased = lease_one(&subject.store).await;
+    let queues = &subject.store.queues;
+    queues.ack_once(&leased.token, until_ms).await.unwrap();
+    assert_lost(queues.ack_once(&leased.token, until_ms).await);
+    assert!(!push(&subject.store, "a", 0).await);
+    assert!(queues.push("other", "a", 0, Bytes::new()).await.unwrap());
+    subject.reopen().await;
+    assert!(!push(&subject.store, "a", 0).await);
+    assert_eq!(depth(&subject.store).await, [0; 4]);
+    subject.advance_ms(100);
+    assert!(push(&subject.store, "a", 0).await);
+    // The same again, in place of what was remembered before.
+    let leased = lease_one(&subject.store).await;
+    let until_ms = subject.now_ms() + 10;
+    let queues = &subject.store.queues;
+    queues.ack_once(&leased.token, until_ms).await.unwrap();
+    subject.advance_ms(9);
+    assert!(!push(&subject.store, "a", 0).await);
+    subject.advance_ms(1);
+    assert!(push(&subject.store, "a", 0).await);
+}
+
 pub async fn retry_and_extend(subject: &mut Subject) {
     let store = &subject.store;
     push(store, "a", 0).await;
