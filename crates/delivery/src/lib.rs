@@ -1,18 +1,31 @@
-//! What one service has for another: a [`Delivery`] goes to the durable outbox before it is promised, and one courier
-//! brings it to the [`Recipient`] that its ARN names, with retries and a dead-letter place.
+//! What one service has for another: a [`Delivery`] goes to the durable [`Outbox`] before it is promised, and one
+//! [`Courier`] brings it to the [`Recipient`] that its ARN names, with retries and a dead-letter place.
 //!
 //! Nothing here knows what the payload means, or any service.
+
+mod courier;
+mod error;
+mod graves;
+mod outbox;
+mod record;
+mod stats;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use wire::{Arn, Scope};
 
+pub use courier::{Courier, Observer, Outcome};
+pub use error::Error;
+pub use graves::Grave;
+pub use outbox::{Outbox, PAYLOAD_BYTES_MAX, REPEATS_MS};
+pub use stats::Stats;
+
 /// Something to be brought to a recipient, once it is on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Made from what caused it, such as `rule@tick>target`, so that doing it again is harmless: the outbox takes an id
-    /// once within the time in which repeats are removed.
+    /// Made from what caused it, such as `rule@tick>target`, so that doing it again is harmless: within [`REPEATS_MS`]
+    /// a recipient gets an id once.
     pub id: String,
     /// The account and region in which it began.
     pub scope: Scope,
@@ -22,12 +35,15 @@ pub struct Delivery {
     pub from: Sender,
     /// What is brought, as it is.
     pub payload: Bytes,
-    /// What the recipient's kind wants beside the payload, such as `DetailType` for a bus.
+    /// What the recipient's kind wants beside the payload, such as `DetailType` for a bus. They go along to the
+    /// dead-letter queue, as attributes of the message.
     pub parameters: BTreeMap<String, String>,
     /// How often and how long it is tried.
     pub retry: RetryPolicy,
     /// The queue that gets what could not be brought.
     pub dead_letter: Option<Arn>,
+    /// The `X-Amzn-Trace-Id` of what caused it. Its lineage is how loops are noticed.
+    pub trace_id: Option<String>,
     /// When it was accepted, in milliseconds since 1970.
     pub accepted_ms: i64,
 }
@@ -52,13 +68,23 @@ pub struct RetryPolicy {
     pub age_max_seconds: u32,
 }
 
+impl RetryPolicy {
+    /// EventBridge's default: 185 attempts within a day
+    /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html>).
+    pub const DEFAULT: RetryPolicy = RetryPolicy {
+        attempts_max: 185,
+        age_max_seconds: 86_400,
+    };
+}
+
 /// Takes deliveries for one kind of ARN.
 #[async_trait::async_trait]
 pub trait Recipient: Send + Sync {
     /// Whether the ARN is of this kind. The first recipient that says so gets the delivery.
     fn takes(&self, to: &Arn) -> bool;
 
-    /// Accepts it durably, or says why not. May be called again with the same id after a crash.
+    /// Accepts it durably, or says why not. Called again with the same id after a crash, or when it did not answer
+    /// within [`courier's deadline`](Courier::ATTEMPT_MAX).
     async fn receive(&self, delivery: &Delivery) -> Result<(), Refusal>;
 }
 
@@ -66,10 +92,31 @@ pub trait Recipient: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
-    /// AWS's code, such as `NO_PERMISSIONS`.
+    /// AWS's code, such as `NO_PERMISSIONS`
+    /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>).
     pub code: &'static str,
     /// The sentence for the user.
     pub message: String,
     /// Whether another attempt may go better. What may not goes to the dead-letter place at once.
     pub transient: bool,
+}
+
+impl Refusal {
+    /// Another attempt may go better.
+    pub fn transient(code: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal {
+            code,
+            message: message.into(),
+            transient: true,
+        }
+    }
+
+    /// No attempt will go better until somebody changes something.
+    pub fn permanent(code: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal {
+            code,
+            message: message.into(),
+            transient: false,
+        }
+    }
 }

@@ -49,6 +49,18 @@ struct Header {
     accepted_ms: i64,
     /// Attempts that ended with the function's error.
     errors: usize,
+    #[serde(default)]
+    origin: Origin,
+}
+
+/// Where an event came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// An invocation, which has a request id of its own.
+    #[default]
+    Invocation,
+    /// The courier, which brings a delivery again when it does not know that it was taken.
+    Delivery,
 }
 
 /// An event as it is in the queue: the length of the header, the header as JSON, the payload as it came.
@@ -167,6 +179,7 @@ impl Functions {
         call: &Call,
         qualifier: Option<&str>,
         payload: Bytes,
+        origin: Origin,
     ) -> Result<(), Error> {
         let now_ms = self.inner.clock.now_ms();
         let event = Event {
@@ -177,16 +190,16 @@ impl Functions {
                 trace_id: call.trace_id.clone(),
                 accepted_ms: now_ms,
                 errors: 0,
+                origin,
             },
             payload,
         };
         let queue = event_queue(&call.function.at, &call.function.name);
         let body = event.encode()?;
-        self.inner
-            .queues
-            .push(&queue, &event.id(), now_ms, body)
-            .await?;
-        self.inner.meter.event_received(call, &self.inner);
+        let queues = &self.inner.queues;
+        if queues.push(&queue, &event.id(), now_ms, body).await? {
+            self.inner.meter.event_received(call, &self.inner);
+        }
         self.serve_queue(queue);
         Ok(())
     }
@@ -287,10 +300,10 @@ impl Functions {
             self.inner.telemetry.flush_lines().await;
         }
         let told = match verdict {
-            Verdict::Done => queues.ack(&leased.token).await,
+            Verdict::Done => self.done(&event, &leased).await,
             Verdict::Later(not_before_ms) => queues.retry(&leased.token, not_before_ms).await,
             Verdict::Again(next, not_before_ms) => {
-                self.push_again(at, name, &next, not_before_ms, &leased)
+                self.push_again(at, name, &event, &next, not_before_ms, &leased)
                     .await
             }
         };
@@ -304,6 +317,7 @@ impl Functions {
         &self,
         at: &Scope,
         name: &str,
+        event: &Event,
         next: &Event,
         not_before_ms: i64,
         leased: &Leased,
@@ -314,7 +328,19 @@ impl Functions {
         };
         let queues = &self.inner.queues;
         queues.push(&queue, &next.id(), not_before_ms, body).await?;
-        queues.ack(&leased.token).await
+        self.done(event, leased).await
+    }
+
+    /// The attempt is over.
+    async fn done(&self, event: &Event, leased: &Leased) -> store::Result<()> {
+        let queues = &self.inner.queues;
+        match event.header.origin {
+            Origin::Invocation => queues.ack(&leased.token).await,
+            Origin::Delivery => {
+                let until_ms = self.inner.clock.now_ms() + delivery::REPEATS_MS;
+                queues.ack_once(&leased.token, until_ms).await
+            }
+        }
     }
 
     async fn attempt(&self, at: &Scope, name: &str, event: &Event, leased: &Leased) -> Verdict {
@@ -459,6 +485,7 @@ mod tests {
                 trace_id: None,
                 accepted_ms: 5,
                 errors: 1,
+                origin: Origin::Delivery,
             },
             payload: Bytes::from_static(b"{\"a\": 1}"),
         };

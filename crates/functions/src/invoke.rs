@@ -12,6 +12,7 @@ use wire::{Arn, Blob, Context, Http, Operation, Scope, Shape, text};
 
 use crate::Functions;
 use crate::error::Error;
+use crate::event::Origin;
 use crate::name::{FunctionRef, LATEST, Qualifier};
 use crate::record::State;
 use crate::settings::refuse;
@@ -152,7 +153,10 @@ impl Invoke {
             }
             Some(InvocationType::Event) => {
                 let payload = checked(payload, "Event", EVENT_BYTES_MAX)?;
-                functions.accept_event(&call, qualifier, payload).await?;
+                let origin = Origin::Invocation;
+                functions
+                    .accept_event(&call, qualifier, payload, origin)
+                    .await?;
                 Ok(InvokeOutput::empty(202))
             }
             None | Some(InvocationType::RequestResponse) => {
@@ -327,12 +331,16 @@ impl Functions {
     /// The caller's trace, or a new one that is not sampled
     /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader>).
     fn trace_id(&self, cx: &Context) -> String {
-        if let Some(given) = &cx.trace_id {
-            return given.clone();
+        self.trace_id_or_new(cx.trace_id.as_deref())
+    }
+
+    pub(crate) fn trace_id_or_new(&self, given: Option<&str>) -> String {
+        if let Some(given) = given {
+            return given.to_owned();
         }
         let random = uuid::Uuid::new_v4().simple().to_string();
         let parent = &uuid::Uuid::new_v4().simple().to_string()[..16];
-        let seconds = cx.now_ms / 1000;
+        let seconds = self.inner.clock.now_ms() / 1000;
         format!(
             "Root=1-{seconds:08x}-{};Parent={parent};Sampled=0",
             &random[..24]
@@ -403,7 +411,7 @@ impl Operation for InvokeAsync {
             trace_id: Some(functions.trace_id(cx)),
         };
         functions
-            .accept_event(&call, qualifier.as_deref(), payload)
+            .accept_event(&call, qualifier.as_deref(), payload, Origin::Invocation)
             .await?;
         Ok(InvokeAsyncOutput { status: Some(202) })
     }
@@ -411,13 +419,14 @@ impl Operation for InvokeAsync {
 
 impl Functions {
     /// An event is taken for something that is there; which version it meets is decided when it runs.
-    async fn accept_event(
+    pub(crate) async fn accept_event(
         &self,
         call: &Call,
         qualifier: Option<&str>,
         payload: Bytes,
+        origin: Origin,
     ) -> Result<(), Error> {
         call.target(qualifier, 0.0)?;
-        self.push_event(call, qualifier, payload).await
+        self.push_event(call, qualifier, payload, origin).await
     }
 }

@@ -17,6 +17,7 @@ mod error;
 mod event;
 mod executor;
 mod function;
+mod inbox;
 mod invoke;
 mod layer;
 mod meter;
@@ -192,6 +193,11 @@ impl Functions {
         };
         let events = event::starter(Arc::clone(&inner));
         Ok((Functions { inner }, vec![sweeper, events]))
+    }
+
+    /// Takes deliveries to functions.
+    pub fn recipient(&self) -> Arc<dyn delivery::Recipient> {
+        Arc::new(inbox::Inbox(self.clone()))
     }
 
     /// Takes no more events from the queues, and waits up to `limit` for what is going on. Events that were not handled

@@ -19,6 +19,9 @@ pub trait Roles: Authorizer {
     /// Credentials of a session of the role, named after the function; the error is for operators.
     fn credentials(&self, role: &str, function: &Arn) -> Result<Credentials, String>;
 
+    /// A session of the role, for a service that acts on behalf of `source`; the error is for operators.
+    fn session(&self, role: &Arn, service: &str, source: &Arn) -> Result<Caller, String>;
+
     /// Whether a function in this scope with this role may do this.
     fn may(&self, role: &str, at: &Scope, action: &str, resource: &Arn) -> bool;
 }
@@ -42,15 +45,24 @@ impl Roles for Identity {
         })
     }
 
+    fn session(&self, role: &Arn, service: &str, source: &Arn) -> Result<Caller, String> {
+        let name = source.resource().rsplit([':', '/']).next();
+        let made = self.role_session(&RoleSession {
+            name: name.unwrap_or(service),
+            service,
+            ..session(role, source)
+        });
+        let made = made.map_err(|error| error.to_string())?;
+        let token = Some(made.session_token.as_str());
+        let found = self.find_key(&made.access_key_id, token, jiff::Timestamp::now());
+        Ok(found.map_err(|error| format!("{error:?}"))?.caller)
+    }
+
     fn may(&self, role: &str, at: &Scope, action: &str, resource: &Arn) -> bool {
         let now = jiff::Timestamp::now();
-        let caller = Arn::parse(role).and_then(|role| {
-            let function = Arn::function(at, "logs", None);
-            let made = self.role_session(&session(&role, &function)).ok()?;
-            let token = Some(made.session_token.as_str());
-            let found = self.find_key(&made.access_key_id, token, now).ok()?;
-            Some(found.caller)
-        });
+        let function = Arn::function(at, "logs", None);
+        let role = Arn::parse(role);
+        let caller = role.and_then(|role| Roles::session(self, &role, SERVICE, &function).ok());
         let Some(caller) = caller else {
             return false;
         };
@@ -78,7 +90,7 @@ fn session<'a>(role: &'a Arn, function: &'a Arn) -> RoleSession<'a> {
 }
 
 /// A request that nobody sent.
-fn inside(at: &Scope, caller: Caller, now_ms: i64) -> Context {
+pub(crate) fn inside(at: &Scope, caller: Caller, now_ms: i64) -> Context {
     Context {
         request_id: String::new(),
         scope: Scope {

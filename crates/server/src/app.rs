@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use delivery::{Courier, Outbox};
 use engine::runtimes::Catalogue;
 use engine::{Engine, NetworkPolicy};
 use functions::{DOWNLOAD_PATH, Functions, Sink};
@@ -31,6 +32,7 @@ pub struct App {
     telemetry: Telemetry,
     engine: Engine,
     functions: Functions,
+    outbox: Outbox,
     workers: Workers,
 }
 
@@ -80,12 +82,17 @@ impl App {
         for worker in function_workers {
             workers.spawn(worker.name, worker.run);
         }
+        let outbox = Outbox::open(&store);
+        let recipients = vec![functions.recipient()];
+        let courier = Courier::new(&outbox, recipients, Vec::new());
+        workers.spawn("courier", courier.run());
         Ok(App {
             store,
             identity,
             telemetry,
             engine,
             functions,
+            outbox,
             workers,
         })
     }
@@ -123,6 +130,7 @@ impl App {
     pub fn measure(&self, out: &mut String) {
         let (store, telemetry) = (self.store.stats(), self.telemetry.stats());
         let egress = self.engine.egress_counts();
+        let deliveries = self.outbox.stats();
         for (name, help, value) in [
             ("store_writes_total", "Writes made durable.", store.writes),
             (
@@ -180,11 +188,64 @@ impl App {
                 "DNS queries of functions that were not.",
                 egress.queries_failed,
             ),
+            (
+                "deliveries_accepted_total",
+                "Deliveries taken into the outbox.",
+                deliveries.accepted,
+            ),
+            (
+                "deliveries_repeated_total",
+                "Deliveries put again that were there already.",
+                deliveries.repeated,
+            ),
+            (
+                "deliveries_delivered_total",
+                "Deliveries that their recipient has.",
+                deliveries.delivered,
+            ),
+            (
+                "deliveries_retried_total",
+                "Attempts to deliver that failed for now.",
+                deliveries.retried,
+            ),
+            (
+                "deliveries_dead_lettered_total",
+                "Deliveries given up and sent to a dead-letter queue.",
+                deliveries.dead_lettered,
+            ),
+            (
+                "deliveries_buried_total",
+                "Deliveries given up and set aside in the outbox.",
+                deliveries.buried,
+            ),
+            (
+                "deliveries_expired_total",
+                "Deliveries set aside for two weeks and removed.",
+                deliveries.expired,
+            ),
         ] {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,
                 "# HELP mayfly_{name} {help}\n# TYPE mayfly_{name} counter\nmayfly_{name} {value}"
+            );
+        }
+        for (name, help, value) in [
+            (
+                "deliveries_waiting",
+                "Deliveries on their way.",
+                deliveries.waiting,
+            ),
+            (
+                "deliveries_set_aside",
+                "Undelivered events in the outbox, which `mayfly outbox` shows.",
+                deliveries.graves,
+            ),
+        ] {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                out,
+                "# HELP mayfly_{name} {help}\n# TYPE mayfly_{name} gauge\nmayfly_{name} {value}"
             );
         }
     }

@@ -75,6 +75,9 @@ impl Roles for AnyRole {
     fn credentials(&self, _: &str, _: &Arn) -> Result<Credentials, String> {
         Err("not in this test".to_owned())
     }
+    fn session(&self, _: &Arn, _: &str, _: &Arn) -> Result<Caller, String> {
+        Err("not in this test".to_owned())
+    }
     fn may(&self, _: &str, _: &Scope, _: &str, _: &Arn) -> bool {
         true
     }

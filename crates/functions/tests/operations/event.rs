@@ -120,9 +120,14 @@ async fn a_long_queue_is_worked_off_though_it_is_throttled() {
     for _ in 0..30 {
         bed.invoke("hello", EVENT, "{}").await.ok();
     }
+    let queue = "lambda/events/123456789012/eu-west-1/hello";
     until(async || {
-        bed.clock.advance(Duration::from_secs(1));
-        left(&bed).await == 0
+        // Not while one runs: its lease would end by this clock.
+        let depth = bed.store.queues.depth(queue).await.unwrap();
+        if depth.due + depth.leased == 0 {
+            bed.clock.advance(Duration::from_secs(1));
+        }
+        depth.live() == 0
     })
     .await;
     assert_eq!(ran(&bed, 38).await.len(), 38);
