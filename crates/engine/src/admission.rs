@@ -22,9 +22,11 @@ struct Account {
     limit: u32,
     /// Of all functions.
     in_use: u32,
-    /// Of functions without reserved concurrency.
+    /// Of functions without reserved concurrency, but those that had a provisioned environment.
     unreserved_in_use: u32,
     reserved_sum: u32,
+    /// Provisioned environments of functions without reserved concurrency.
+    unreserved_kept: u32,
     functions: HashMap<String, Function>,
 }
 
@@ -32,6 +34,10 @@ struct Account {
 struct Function {
     reserved: Option<u32>,
     in_use: u32,
+    /// Those in use that had no provisioned environment.
+    on_demand: u32,
+    /// Provisioned environments: each has its concurrency set aside, used or not.
+    kept: u32,
 }
 
 impl Default for Account {
@@ -41,6 +47,7 @@ impl Default for Account {
             in_use: 0,
             unreserved_in_use: 0,
             reserved_sum: 0,
+            unreserved_kept: 0,
             functions: HashMap::new(),
         }
     }
@@ -50,13 +57,14 @@ impl Default for Account {
 pub(crate) struct Slot {
     admission: Arc<Admission>,
     spec: Arc<FunctionSpec>,
+    kept: bool,
     /// Drain waits for it.
     _running: TaskTrackerToken,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.admission.leave(&self.spec.pool);
+        self.admission.leave(&self.spec.pool, self.kept);
     }
 }
 
@@ -71,30 +79,62 @@ impl Admission {
         Ok(Slot {
             admission: self.clone(),
             spec: spec.clone(),
+            kept: false,
             _running: running.token(),
         })
+    }
+
+    /// Lets one execution in that has a provisioned environment: there is always room for it.
+    pub(crate) fn enter_kept(
+        self: &Arc<Self>,
+        spec: &Arc<FunctionSpec>,
+        running: &TaskTracker,
+    ) -> Slot {
+        let mut accounts = self.accounts();
+        let account = entry(&mut accounts, &spec.pool.account_region);
+        account.function(&spec.pool).in_use += 1;
+        account.in_use += 1;
+        Slot {
+            admission: self.clone(),
+            spec: spec.clone(),
+            kept: true,
+            _running: running.token(),
+        }
+    }
+
+    /// Sets concurrency aside for a provisioned environment.
+    pub(crate) fn claim(&self, pool: &PoolKey) {
+        let mut accounts = self.accounts();
+        let account = entry(&mut accounts, &pool.account_region);
+        let function = account.function(pool);
+        function.kept += 1;
+        let unreserved = function.reserved.is_none();
+        account.unreserved_kept += u32::from(unreserved);
+    }
+
+    /// Gives it back.
+    pub(crate) fn unclaim(&self, pool: &PoolKey) {
+        let mut accounts = self.accounts();
+        let account = entry(&mut accounts, &pool.account_region);
+        let function = account.function(pool);
+        function.kept -= 1;
+        let unreserved = function.reserved.is_none();
+        account.unreserved_kept -= u32::from(unreserved);
+        account.forget_if_unused(pool);
     }
 
     fn count_in(&self, pool: &PoolKey) -> Result<(), ThrottleReason> {
         let mut accounts = self.accounts();
         let account = entry(&mut accounts, &pool.account_region);
-        let shared = account.limit.saturating_sub(account.reserved_sum);
-        if !account.functions.contains_key(&pool.function) {
-            account
-                .functions
-                .insert(pool.function.clone(), Function::default());
-        }
-        let function = account
-            .functions
-            .get_mut(&pool.function)
-            .expect("it was inserted above");
+        let set_aside = account.reserved_sum + account.unreserved_kept;
+        let shared = account.limit.saturating_sub(set_aside);
+        let shared_is_full = account.unreserved_in_use >= shared;
+        let function = account.function(pool);
         let refused = match function.reserved {
-            Some(reserved) if function.in_use >= reserved => {
+            Some(reserved) if function.on_demand >= reserved.saturating_sub(function.kept) => {
                 Some(ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded)
             }
-            None if account.unreserved_in_use >= shared => {
-                Some(ThrottleReason::ConcurrentInvocationLimitExceeded)
-            }
+            None if shared_is_full => Some(ThrottleReason::ConcurrentInvocationLimitExceeded),
             _ => None,
         };
         if let Some(reason) = refused {
@@ -102,12 +142,14 @@ impl Admission {
             return Err(reason);
         }
         function.in_use += 1;
+        function.on_demand += 1;
+        let unreserved = function.reserved.is_none();
         account.in_use += 1;
-        account.unreserved_in_use += u32::from(function.reserved.is_none());
+        account.unreserved_in_use += u32::from(unreserved);
         Ok(())
     }
 
-    fn leave(&self, pool: &PoolKey) {
+    fn leave(&self, pool: &PoolKey, kept: bool) {
         let mut accounts = self.accounts();
         let account = entry(&mut accounts, &pool.account_region);
         let function = account
@@ -116,7 +158,10 @@ impl Admission {
             .expect("a function in use is kept");
         function.in_use -= 1;
         account.in_use -= 1;
-        account.unreserved_in_use -= u32::from(function.reserved.is_none());
+        if !kept {
+            function.on_demand -= 1;
+            account.unreserved_in_use -= u32::from(function.reserved.is_none());
+        }
         account.forget_if_unused(pool);
     }
 
@@ -126,8 +171,14 @@ impl Admission {
         let account = entry(&mut accounts, &pool.account_region);
         let function = account.functions.entry(pool.function.clone()).or_default();
         match (function.reserved, reserved) {
-            (None, Some(_)) => account.unreserved_in_use -= function.in_use,
-            (Some(_), None) => account.unreserved_in_use += function.in_use,
+            (None, Some(_)) => {
+                account.unreserved_in_use -= function.on_demand;
+                account.unreserved_kept -= function.kept;
+            }
+            (Some(_), None) => {
+                account.unreserved_in_use += function.on_demand;
+                account.unreserved_kept += function.kept;
+            }
             _ => {}
         }
         account.reserved_sum =
@@ -161,11 +212,20 @@ impl Admission {
 }
 
 impl Account {
+    fn function(&mut self, pool: &PoolKey) -> &mut Function {
+        if !self.functions.contains_key(&pool.function) {
+            let function = Function::default();
+            self.functions.insert(pool.function.clone(), function);
+        }
+        let function = self.functions.get_mut(&pool.function);
+        function.expect("it was inserted above")
+    }
+
     fn forget_if_unused(&mut self, pool: &PoolKey) {
         if self
             .functions
             .get(&pool.function)
-            .is_some_and(|f| f.in_use == 0 && f.reserved.is_none())
+            .is_some_and(|f| f.in_use == 0 && f.kept == 0 && f.reserved.is_none())
         {
             self.functions.remove(&pool.function);
         }
@@ -204,7 +264,7 @@ mod tests {
         assert_eq!(admission.count_in(&key("b")), Ok(()));
         assert_eq!(admission.count_in(&key("b")), Ok(()));
         assert_eq!(admission.count_in(&key("c")), Err(ACCOUNT));
-        admission.leave(&key("b"));
+        admission.leave(&key("b"), false);
         assert_eq!(admission.count_in(&key("c")), Ok(()));
         assert_eq!(
             admission.concurrency(&key("c")),
@@ -225,6 +285,25 @@ mod tests {
     }
 
     #[test]
+    fn provisioned_environments_set_concurrency_aside() {
+        let admission = Admission::default();
+        admission.set_account_limit("1/r", 3);
+        admission.set_reserved(&key("a"), Some(1));
+        admission.claim(&key("a"));
+        // All that is reserved is provisioned, so nothing is left for the other versions.
+        assert_eq!(admission.count_in(&key("a")), Err(RESERVED));
+        admission.claim(&key("b"));
+        assert_eq!(admission.count_in(&key("c")), Ok(()));
+        assert_eq!(admission.count_in(&key("c")), Err(ACCOUNT));
+        admission.unclaim(&key("b"));
+        assert_eq!(admission.count_in(&key("c")), Ok(()));
+        admission.set_reserved(&key("a"), None);
+        assert_eq!(admission.count_in(&key("a")), Err(ACCOUNT));
+        admission.unclaim(&key("a"));
+        assert_eq!(admission.count_in(&key("a")), Ok(()));
+    }
+
+    #[test]
     fn executions_move_with_their_function() {
         let admission = Admission::default();
         admission.set_account_limit("1/r", 2);
@@ -233,8 +312,8 @@ mod tests {
         assert_eq!(admission.count_in(&key("b")), Ok(()));
         assert_eq!(admission.count_in(&key("b")), Err(ACCOUNT));
         admission.set_reserved(&key("a"), None);
-        admission.leave(&key("a"));
-        admission.leave(&key("b"));
+        admission.leave(&key("a"), false);
+        admission.leave(&key("b"), false);
         assert_eq!(admission.concurrency(&key("b")), Concurrency::default());
         assert!(
             admission

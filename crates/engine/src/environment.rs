@@ -11,7 +11,7 @@
 //! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -22,13 +22,15 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::api::{Api, Client, EXTENSIONS_MAX, FunctionFacts, Happening};
+use crate::api::{Api, Client, FunctionFacts, Happening};
 use crate::egress::Door;
 use crate::events::LogTarget;
 use crate::failure::Failure;
 use crate::http::Connection;
+use crate::launch::{errno_text, external_extensions, provided_bootstrap};
 use crate::log::{Log, Pipes, TELEMETRY_FD};
 use crate::pool::Room;
+use crate::provision::Keep;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
 use crate::spec::{Credentials, FunctionSpec, Initialization, NetworkPolicy, Refusal};
@@ -128,6 +130,8 @@ pub(crate) struct Environment {
     /// The duration of the restore, until a REPORT has told it.
     pub(crate) restore_duration: Option<Duration>,
     pub(crate) initialization: Initialization,
+    /// Makes it one of those that are provisioned.
+    pub(crate) keep: Option<Keep>,
     memory_peak: u64,
     memory_measured: Option<Instant>,
     oom_kills: u64,
@@ -265,6 +269,7 @@ impl Environment {
             init_duration: None,
             restore_duration: None,
             initialization,
+            keep: None,
             memory_peak: 0,
             memory_measured: None,
             oom_kills: 0,
@@ -643,6 +648,11 @@ impl Environment {
             && self.alive()
     }
 
+    /// When its credentials end.
+    pub(crate) fn expires(&self) -> SystemTime {
+        self.credentials.expires
+    }
+
     fn alive(&self) -> bool {
         !self.booted || !self.handle.dead.load(Ordering::Acquire)
     }
@@ -696,6 +706,11 @@ impl Environment {
     pub(crate) async fn stop(mut self, reason: &str) {
         self.handle.retired.store(true, Ordering::Release);
         self.shared.pool.forget(&self.handle);
+        if let Some(keep) = self.keep.take()
+            && reason == "failure"
+        {
+            keep.failed();
+        }
         if self.wake().is_ok() {
             self.say_goodbye_if_heard(reason).await;
         }
@@ -825,55 +840,6 @@ fn log_target(spec: &FunctionSpec, name: &str) -> LogTarget {
         role: spec.log.role.clone(),
         stream: format!("{day}/{function}[{}]{name}", spec.version),
     }
-}
-
-/// Executables in /opt/extensions, in order of their names.
-fn external_extensions(layers: Option<&Path>) -> Vec<String> {
-    let Some(Ok(entries)) = layers.map(|layers| std::fs::read_dir(layers.join("extensions")))
-    else {
-        return Vec::new();
-    };
-    let files = entries.flatten().filter(|entry| entry.path().is_file());
-    let mut names: Vec<String> = files
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names.truncate(EXTENSIONS_MAX);
-    names
-}
-
-/// The first of the places where a custom runtime may be.
-fn provided_bootstrap(spec: &FunctionSpec) -> Result<String, Failure> {
-    let runtime = spec
-        .runtime
-        .mounts
-        .iter()
-        .find(|mount| mount.target == "/var/runtime");
-    let runtime = (
-        "/var/runtime/bootstrap",
-        runtime.map(|mount| mount.source.join("bootstrap")),
-    );
-    let task = ("/var/task/bootstrap", Some(spec.code.join("bootstrap")));
-    let layer = (
-        "/opt/bootstrap",
-        spec.layers.as_ref().map(|layers| layers.join("bootstrap")),
-    );
-    for (inside, outside) in [runtime, task, layer] {
-        if outside.is_some_and(|path| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir())) {
-            return Ok(inside.to_owned());
-        }
-    }
-    let text = "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]";
-    Err(Failure::Entrypoint(text.to_owned()))
-}
-
-/// The kernel's words without Rust's "(os error N)".
-fn errno_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error")
-        .next()
-        .unwrap_or(&text)
-        .to_lowercase()
 }
 
 /// Thousandths of a CPU for a memory size.

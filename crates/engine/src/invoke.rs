@@ -13,9 +13,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admission::Slot;
 use crate::api::{Happening, RuntimeError, error_document, too_large};
-use crate::environment::{Environment, INIT_LIMIT, Signal};
+use crate::environment::{Environment, INIT_LIMIT, Idle, Signal};
 use crate::failure::Failure;
 use crate::log::{InitReport, iso_now, now_ms, whole_ms};
+use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
     FunctionError, FunctionSpec, Invocation, Mode, Outcome, Part, RESPONSE_BYTES_MAX, Refusal,
@@ -35,19 +36,23 @@ const STREAM_BYTES_MAX: usize = 200 << 20;
 /// AWS's managed runtimes bring the SDK along; ours do not, and many functions rely on it.
 const SDK_ADVICE: &str = "Mayfly: this machine's runtime does not include boto3. Add it to the function's package or to a layer (pip install --target python boto3).\n";
 
-/// Runs an invocation that admission let in.
+/// Runs an invocation, if it is let in.
 pub(crate) async fn run(
     shared: &Arc<Shared>,
     spec: &Arc<FunctionSpec>,
     invocation: Invocation,
-    slot: Slot,
 ) -> Result<Outcome, Refusal> {
+    if let Some(environment) = take_provisioned(shared, &spec.key) {
+        // Its concurrency was set aside when it was made.
+        let slot = shared.admission.enter_kept(spec, &shared.invocations);
+        return Ok(Busy::begin(environment, invocation, slot).complete().await);
+    }
+    let slot = shared.admission.enter(spec, &shared.invocations);
+    let slot = slot.map_err(Refusal::Throttled)?;
     while let Some(idle) = shared.pool.take(&spec.key) {
-        let mut environment = idle.environment;
-        if !environment.usable() || environment.wake().is_err() {
-            shared.tasks.spawn(environment.stop("spindown"));
+        let Some(environment) = woken(shared, idle) else {
             continue;
-        }
+        };
         let busy = Busy::begin(environment, invocation, slot);
         if busy.environment.booted {
             return Ok(busy.complete().await);
@@ -60,6 +65,23 @@ pub(crate) async fn run(
         cold(&shared, &spec, invocation, slot).await
     })
     .await
+}
+
+fn take_provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
+    if !shared.provisions.any() {
+        return None;
+    }
+    std::iter::from_fn(|| shared.pool.take_kept(key)).find_map(|idle| woken(shared, idle))
+}
+
+/// The environment, if it is still good for an invocation.
+fn woken(shared: &Arc<Shared>, idle: Idle) -> Option<Environment> {
+    let mut environment = idle.environment;
+    if environment.usable() && environment.wake().is_ok() {
+        return Some(environment);
+    }
+    shared.tasks.spawn(environment.stop("spindown"));
+    None
 }
 
 /// Runs in a task of its own: a start is worth finishing even when the caller goes away.
@@ -102,7 +124,8 @@ async fn cold(
     Ok(Busy::begin(environment, invocation, slot).complete().await)
 }
 
-fn report_init(
+/// Tells how an init phase went.
+pub(crate) fn report_init(
     environment: &Environment,
     duration: Duration,
     phase: &str,
@@ -125,6 +148,8 @@ pub(crate) struct Busy {
     environment: Environment,
     invocation: Invocation,
     _slot: Slot,
+    provisioned: Option<ProvisionedUse>,
+    _at_work: Option<AtWork>,
     began: Instant,
     deadline: Instant,
     answer: Option<Answer>,
@@ -177,11 +202,17 @@ impl Busy {
             &invocation.invoked_arn,
             invocation.tail,
         );
+        let (shared, key) = (&environment.shared, &spec.key);
+        let at_work = environment.keep.as_ref();
+        let at_work = at_work.map(|_| shared.provisions.at_work(shared, key));
+        let provisioned = shared.provisions.use_of(key, at_work.is_some());
         let deadline = began + spec.timeout;
         let mut busy = Busy {
             environment,
             invocation,
             _slot: slot,
+            provisioned,
+            _at_work: at_work,
             began,
             deadline,
             answer: None,
@@ -488,7 +519,8 @@ impl Busy {
                 "failure"
             };
             environment.say_goodbye_if_heard(reason).await;
-            if environment.reset().await {
+            // One that is provisioned must be ready for the next invocation, so another takes its place.
+            if environment.keep.is_none() && environment.reset().await {
                 owned.give(environment);
             } else {
                 environment.stop(reason).await;
@@ -541,6 +573,7 @@ impl Busy {
             payload,
             function_error,
             log_tail: None,
+            provisioned: self.provisioned,
             report,
         }
     }

@@ -12,8 +12,10 @@ mod events;
 mod failure;
 mod http;
 mod invoke;
+mod launch;
 mod log;
 mod pool;
+mod provision;
 pub mod runtimes;
 mod shared;
 mod spec;
@@ -28,6 +30,7 @@ use shared::Shared;
 
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts};
 pub use events::{Events, LogLine, LogTarget};
+pub use provision::{Provision, ProvisionFailure, Provisioned, ProvisionedUse};
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Initialization, Invocation,
     LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part, PoolKey,
@@ -46,6 +49,9 @@ pub const ENDPOINT_PORT_DEFAULT: u16 = 4566;
 
 /// How long the end of all environments may take when the engine drains; extensions have two seconds of it.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The janitor, and who looks after what is provisioned.
+const TASKS_ALWAYS: usize = 2;
 
 /// What the engine is configured with.
 #[derive(Clone, Debug)]
@@ -124,6 +130,7 @@ impl Engine {
         }
         let shared = Arc::new(Shared::new(config, host, events));
         shared.tasks.spawn(shared.clone().look_after_idle());
+        shared.tasks.spawn(provision::look_after(shared.clone()));
         Ok(Engine { shared })
     }
 
@@ -136,18 +143,24 @@ impl Engine {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining);
         }
-        let slot = self
-            .shared
-            .admission
-            .enter(&spec, &self.shared.invocations)
-            .map_err(Refusal::Throttled)?;
-        invoke::run(&self.shared, &spec, invocation, slot).await
+        invoke::run(&self.shared, &spec, invocation).await
     }
 
     /// Ends the environments of every revision whose [`FunctionSpec::key`] starts with `key_prefix`: idle ones now, busy
     /// ones after what they are doing. Call it when code or configuration changed or the function is gone.
     pub fn retire(&self, key_prefix: &str) {
         self.shared.stop_all(self.shared.pool.retire(key_prefix));
+    }
+
+    /// Says which environments of a function are to be initialised ahead and kept, all versions together. They are made,
+    /// and those that are not named any more go, in the background.
+    pub fn set_provisioned(&self, pool: &PoolKey, wanted: Vec<Provision>) {
+        self.shared.provisions.set(pool, wanted);
+    }
+
+    /// How far the environments of a revision are that were asked for.
+    pub fn provisioned(&self, key: &str) -> Provisioned {
+        self.shared.provisions.status(key)
     }
 
     /// Sets the function's reserved concurrency, or takes it away.
@@ -174,8 +187,7 @@ impl Engine {
 
     /// Whether nothing runs and nothing is being started or taken down.
     pub fn is_quiet(&self) -> bool {
-        // The janitor is the one task that always runs.
-        self.shared.invocations.is_empty() && self.shared.tasks.len() <= 1
+        self.shared.invocations.is_empty() && self.shared.tasks.len() <= TASKS_ALWAYS
     }
 
     /// What has come of outbound connections so far.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::environment::{Handle, Idle};
+use crate::environment::{Environment, Handle, Idle};
 
 /// Every environment, and the idle ones by their function's revision.
 #[derive(Default)]
@@ -20,16 +20,60 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
-    idle: HashMap<String, Vec<Idle>>,
+    idle: HashMap<String, Stacks>,
     alive: HashMap<u64, Arc<Handle>>,
     /// Idle environments that may still run, with the use after which they became idle.
     thawed: Vec<(Arc<Handle>, u64, Instant)>,
 }
 
+/// The idle environments of one revision, each pile with the one used last on top.
+#[derive(Default)]
+struct Stacks {
+    on_demand: Vec<Idle>,
+    /// They stay, however long they are idle.
+    provisioned: Vec<Idle>,
+}
+
+impl Stacks {
+    fn of(&mut self, environment: &Environment) -> &mut Vec<Idle> {
+        match environment.keep {
+            Some(_) => &mut self.provisioned,
+            None => &mut self.on_demand,
+        }
+    }
+
+    fn both(&mut self) -> [&mut Vec<Idle>; 2] {
+        [&mut self.on_demand, &mut self.provisioned]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.on_demand.is_empty() && self.provisioned.is_empty()
+    }
+}
+
 impl Pool {
     /// Takes the environment of this revision that was used last.
     pub(crate) fn take(&self, key: &str) -> Option<Idle> {
-        self.state().idle.get_mut(key)?.pop()
+        self.state().idle.get_mut(key)?.on_demand.pop()
+    }
+
+    /// The same among those that are provisioned.
+    pub(crate) fn take_kept(&self, key: &str) -> Option<Idle> {
+        self.state().idle.get_mut(key)?.provisioned.pop()
+    }
+
+    /// Takes some of those that are provisioned, the oldest credentials first.
+    pub(crate) fn take_provisioned(&self, key: &str, count: usize) -> Vec<Idle> {
+        let mut state = self.state();
+        let Some(stacks) = state.idle.get_mut(key) else {
+            return Vec::new();
+        };
+        let mut all = std::mem::take(&mut stacks.provisioned);
+        all.sort_by_key(|idle| std::cmp::Reverse(idle.environment.expires()));
+        let out = all.split_off(all.len().saturating_sub(count));
+        all.sort_by_key(|idle| idle.since);
+        stacks.provisioned = all;
+        out
     }
 
     /// Puts an environment where the next invocation finds it.
@@ -41,12 +85,12 @@ impl Pool {
         if idle.environment.booted {
             state.thawed.push((handle.clone(), uses, idle.since));
         }
-        match state.idle.get_mut(&handle.key) {
-            Some(stack) => stack.push(idle),
-            None => {
-                state.idle.insert(handle.key.clone(), vec![idle]);
-            }
+        if !state.idle.contains_key(&handle.key) {
+            state.idle.insert(handle.key.clone(), Stacks::default());
         }
+        let stacks = state.idle.get_mut(&handle.key);
+        let stacks = stacks.expect("it was inserted above");
+        stacks.of(&idle.environment).push(idle);
     }
 
     /// Registers a new environment.
@@ -79,6 +123,7 @@ impl Pool {
             .collect();
         keys.iter()
             .filter_map(|key| state.idle.remove(key))
+            .flat_map(|stacks| [stacks.on_demand, stacks.provisioned])
             .flatten()
             .collect()
     }
@@ -86,38 +131,38 @@ impl Pool {
     /// Takes this environment out, if it is idle.
     pub(crate) fn take_this(&self, handle: &Handle) -> Option<Idle> {
         let mut state = self.state();
-        let stack = state.idle.get_mut(&handle.key)?;
-        let index = stack
-            .iter()
-            .position(|idle| idle.environment.handle.id == handle.id)?;
-        Some(stack.remove(index))
+        let stacks = state.idle.get_mut(&handle.key)?;
+        stacks.both().into_iter().find_map(|stack| {
+            let is_it = |idle: &Idle| idle.environment.handle.id == handle.id;
+            let index = stack.iter().position(is_it)?;
+            Some(stack.remove(index))
+        })
     }
 
-    /// Takes the one that has been idle for longest.
+    /// Takes the one that has been idle for longest, of those that nobody provisioned.
     pub(crate) fn take_oldest(&self) -> Option<Idle> {
         let mut state = self.state();
         // The bottom of each stack is its oldest.
         let key = state
             .idle
             .iter()
-            .filter_map(|(key, stack)| Some((key, stack.first()?.since)));
+            .filter_map(|(key, stacks)| Some((key, stacks.on_demand.first()?.since)));
         let key = key.min_by_key(|(_, since)| *since)?.0.clone();
-        Some(state.idle.get_mut(&key)?.remove(0))
+        Some(state.idle.get_mut(&key)?.on_demand.remove(0))
     }
 
     /// Takes those idle for longer than `limit`, or no longer good for use.
     pub(crate) fn take_expired(&self, limit: Duration) -> Vec<Idle> {
         let mut state = self.state();
         let mut out = Vec::new();
-        for stack in state.idle.values_mut() {
-            let (expired, kept) = std::mem::take(stack)
-                .into_iter()
-                .partition(|idle| idle.since.elapsed() >= limit || !idle.environment.usable());
-            *stack = kept;
-            let expired: Vec<Idle> = expired;
-            out.extend(expired);
+        for stacks in state.idle.values_mut() {
+            let expired =
+                |idle: &mut Idle| idle.since.elapsed() >= limit || !idle.environment.usable();
+            out.extend(stacks.on_demand.extract_if(.., expired));
+            let unusable = |idle: &mut Idle| !idle.environment.usable();
+            out.extend(stacks.provisioned.extract_if(.., unusable));
         }
-        state.idle.retain(|_, stack| !stack.is_empty());
+        state.idle.retain(|_, stacks| !stacks.is_empty());
         out
     }
 

@@ -14,6 +14,7 @@ use crate::egress::Egress;
 use crate::environment::{Environment, Handle, Idle};
 use crate::events::Events;
 use crate::pool::{Capacity, Pool, Room};
+use crate::provision::Provisions;
 use crate::spec::{Refusal, ThrottleReason};
 
 /// An environment is frozen when it was idle for this long, so that bursts never pay for it.
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) pool: Pool,
+    pub(crate) provisions: Provisions,
     /// The way to the internet, if the configuration has one.
     pub(crate) egress: Option<Arc<Egress>>,
     capacity: Capacity,
@@ -48,13 +50,15 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, host: sandbox::Host, events: Arc<dyn Events>) -> Shared {
+        let admission = Arc::<Admission>::default();
         Shared {
+            provisions: Provisions::new(admission.clone()),
             capacity: Capacity::new(config.environments_max, config.memory_mb_max),
             egress: config.egress.clone().map(Egress::new).map(Arc::new),
             config,
             host,
             events,
-            admission: Arc::default(),
+            admission,
             pool: Pool::default(),
             tasks: TaskTracker::new(),
             invocations: TaskTracker::new(),
@@ -91,8 +95,9 @@ impl Shared {
 
     /// Takes an environment back after an invocation.
     pub(crate) fn give(self: &Arc<Self>, environment: Environment) {
-        let wanted = self.capacity.waiting.load(Ordering::Acquire) > 0
-            || self.draining.load(Ordering::Acquire);
+        let waited_for =
+            self.capacity.waiting.load(Ordering::Acquire) > 0 && environment.keep.is_none();
+        let wanted = waited_for || self.draining.load(Ordering::Acquire);
         if wanted || !environment.usable() {
             self.tasks.spawn(environment.stop("spindown"));
             return;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::provision::ProvisionedUse;
 use crate::runtimes::Runtime;
 
 /// Largest answer of a buffered invocation, in bytes (AWS's limit text names this number, not 6 MiB).
@@ -259,6 +260,8 @@ pub struct Outcome {
     pub function_error: Option<FunctionError>,
     /// The last [`LOG_TAIL_BYTES`] of this invocation's log, when they were asked for.
     pub log_tail: Option<Vec<u8>>,
+    /// How provisioned concurrency took part, where the version has some.
+    pub provisioned: Option<ProvisionedUse>,
     /// The numbers of the REPORT line.
     pub report: Report,
 }

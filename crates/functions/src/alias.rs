@@ -8,6 +8,7 @@ use crate::Functions;
 use crate::error::Error;
 use crate::name::{AliasName, FunctionRef, LATEST};
 use crate::paging::{self, MaxItems, PAGE_MAX};
+use crate::provisioned::check_alias;
 use crate::record::{Alias, FunctionRecord, new_id};
 use crate::settings::Description;
 use crate::state::{Function, version_number};
@@ -140,6 +141,9 @@ impl Operation for UpdateAlias {
             }
             alias.revision_id = new_id();
             check(function, record, &alias)?;
+            if record.provisioned.contains_key(self.name.as_str()) {
+                check_alias(record, self.name.as_str(), &alias)?;
+            }
             record
                 .aliases
                 .insert(self.name.as_str().to_owned(), alias.clone());
@@ -283,6 +287,7 @@ impl Operation for DeleteAlias {
             .change(&function.at, &function.name, |_, record| {
                 record.aliases.remove(name);
                 record.policies.remove(name);
+                record.provisioned.remove(name);
                 Ok(())
             });
         change.await?;

@@ -34,10 +34,12 @@ impl Concurrency {
     }
 }
 
-/// What is reserved in each scope, so that two requests never give the same away. The records say what it is after a start.
+/// What is reserved or provisioned in each scope, so that two requests never give the same away. The records say what it
+/// is after a start.
 pub(crate) struct Ledger {
     limit: u32,
-    scopes: Mutex<HashMap<Scope, BTreeMap<String, u32>>>,
+    /// What each function takes out of its scope's pool.
+    scopes: Mutex<HashMap<Scope, BTreeMap<String, u64>>>,
     order: Mutex<()>,
 }
 
@@ -55,20 +57,51 @@ impl Ledger {
         self.limit
     }
 
-    /// What no function has reserved.
+    /// What no function has reserved or provisioned.
     pub(crate) fn unreserved(&self, at: &Scope) -> u32 {
-        let reserved = self.scopes().get(at).map_or(0, |f| f.values().sum());
-        self.limit.saturating_sub(reserved)
+        let taken: u64 = self.scopes().get(at).map_or(0, |f| f.values().sum());
+        self.limit
+            .saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
     }
 
-    /// Enters what a function has reserved, whatever it is.
-    pub(crate) fn set(&self, at: &Scope, name: &str, reserved: Option<u32>) {
+    /// Enters what a function takes, whatever it is.
+    pub(crate) fn set(&self, at: &Scope, name: &str, taken: u64) {
         let mut scopes = self.scopes();
         let functions = scopes.entry(at.clone()).or_default();
-        match reserved {
-            Some(reserved) => functions.insert(name.to_owned(), reserved),
-            None => functions.remove(name),
+        match taken {
+            0 => functions.remove(name),
+            taken => functions.insert(name.to_owned(), taken),
         };
+    }
+
+    /// Enters what is provisioned of a function, if enough is left: of what it has reserved, else of the scope's pool.
+    pub(crate) fn provision(
+        &self,
+        at: &Scope,
+        name: &str,
+        reserved: Option<u32>,
+        sum: u64,
+    ) -> Result<(), Error> {
+        if let Some(reserved) = reserved {
+            return match sum > u64::from(reserved) {
+                true => Err(Error::ProvisionedAboveReserved),
+                false => Ok(()),
+            };
+        }
+        let minimum = UNRESERVED_MIN.min(self.limit);
+        let mut scopes = self.scopes();
+        let functions = scopes.entry(at.clone()).or_default();
+        let others = functions.iter().filter(|(other, _)| *other != name);
+        let others: u64 = others.map(|(_, taken)| *taken).sum();
+        let unreserved = u64::from(self.limit).saturating_sub(others);
+        if sum > unreserved {
+            return Err(Error::ProvisionedAboveUnreserved(unreserved));
+        }
+        if sum + u64::from(minimum) > unreserved {
+            return Err(Error::ProvisionedTooHigh(minimum));
+        }
+        functions.insert(name.to_owned(), sum);
+        Ok(())
     }
 
     /// Enters it if enough is left.
@@ -77,15 +110,15 @@ impl Ledger {
         let mut scopes = self.scopes();
         let functions = scopes.entry(at.clone()).or_default();
         let others = functions.iter().filter(|(other, _)| *other != name);
-        let reserved: u64 = others.map(|(_, reserved)| u64::from(*reserved)).sum();
+        let reserved: u64 = others.map(|(_, taken)| *taken).sum();
         if reserved + u64::from(asked) + u64::from(minimum) > u64::from(self.limit) {
             return Err(Error::ReservedTooHigh(minimum));
         }
-        functions.insert(name.to_owned(), asked);
+        functions.insert(name.to_owned(), u64::from(asked));
         Ok(())
     }
 
-    fn scopes(&self) -> MutexGuard<'_, HashMap<Scope, BTreeMap<String, u32>>> {
+    fn scopes(&self) -> MutexGuard<'_, HashMap<Scope, BTreeMap<String, u64>>> {
         // Nothing panics while it is held.
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,14 +132,21 @@ impl Inner {
         }
     }
 
-    /// Tells ledger and engine what the function's record says, or that there is none; and the engine the account's limit.
+    /// Tells ledger and engine what the function's record says about concurrency, or that there is none; and the engine the
+    /// account's limit.
     pub(crate) fn apply_concurrency(&self, at: &Scope, name: &str) {
         // Held from the reading to the telling, so that what is told last was read last.
         let _order = self.reserved.order.lock();
         let function = self.functions.get(at, name);
-        let reserved = function.and_then(|function| function.record.reserved_concurrency);
-        self.reserved.set(at, name, reserved);
+        let record = function.as_ref().map(|function| &function.record);
+        let reserved = record.and_then(|record| record.reserved_concurrency);
+        let provisioned = record.map_or(0, |record| record.provisioned_sum(""));
+        let taken = reserved.map_or(provisioned, u64::from);
+        self.reserved.set(at, name, taken);
         self.engine.set_reserved(&pool(at, name), reserved);
+        let wanted = function.map(|function| function.provisions());
+        self.engine
+            .set_provisioned(&pool(at, name), wanted.unwrap_or_default());
         self.engine
             .set_account_limit(&at.key(), self.reserved.limit());
     }
@@ -141,6 +181,10 @@ impl Operation for PutFunctionConcurrency {
         let (at, name) = (&function.at, &function.name);
         inner.reserved.reserve(at, name, asked)?;
         let change = inner.change(at, name, |_, record| {
+            let provisioned = record.provisioned_sum("");
+            if u64::from(asked) < provisioned {
+                return Err(Error::ReservedBelowProvisioned(provisioned));
+            }
             record.reserved_concurrency = Some(asked);
             Ok(())
         });

@@ -263,6 +263,7 @@ fn new_record(
         policies: BTreeMap::new(),
         tags,
         reserved_concurrency: None,
+        provisioned: BTreeMap::new(),
     };
     let mut contents = HashMap::new();
     if publish {

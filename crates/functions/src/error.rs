@@ -187,6 +187,37 @@ pub enum Error {
     )]
     FunctionsOnly,
 
+    #[error(
+        "ReservedConcurrentExecutions should not be lower than function's total provisioned concurrency [{0}]."
+    )]
+    ReservedBelowProvisioned(u64),
+    #[error("Provisioned Concurrency Configs cannot be applied to unpublished function versions.")]
+    UnpublishedProvisioned,
+    #[error("The function resource provided must be an alias or a published version.")]
+    NotPublished,
+    #[error("No Provisioned Concurrency Config found for this function")]
+    NoProvisionedConfig,
+    #[error(
+        "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
+    )]
+    VersionProvisioned,
+    #[error("Version is pointed by a Provisioned Concurrency alias")]
+    ProvisionedByAlias,
+    #[error("Alias with weights can not be used with Provisioned Concurrency")]
+    WeightsProvisioned,
+    #[error(
+        "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function"
+    )]
+    ProvisionedAboveReserved,
+    #[error(
+        "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{0}]."
+    )]
+    ProvisionedAboveUnreserved(u64),
+    #[error(
+        "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [{0}]."
+    )]
+    ProvisionedTooHigh(u32),
+
     // Invoke.
     #[error(
         "{bytes} byte payload is too large for the {kind} invocation type (limit {limit} bytes)"
@@ -258,13 +289,23 @@ impl Error {
             | Error::PolicyOnLatest
             | Error::InvalidPrincipal
             | Error::ReservedTooHigh(_)
+            | Error::ReservedBelowProvisioned(_)
+            | Error::UnpublishedProvisioned
+            | Error::NotPublished
+            | Error::WeightsProvisioned
+            | Error::ProvisionedAboveReserved
+            | Error::ProvisionedAboveUnreserved(_)
+            | Error::ProvisionedTooHigh(_)
             | Error::FunctionsOnly => ("InvalidParameterValueException", 400),
+            Error::NoProvisionedConfig => ("ProvisionedConcurrencyConfigNotFoundException", 404),
             Error::QualifiedCreate | Error::BrokenConstraint(_) => ("ValidationException", 400),
             Error::FunctionExists(_)
             | Error::UpdateInProgress(_)
             | Error::NotActive(_)
             | Error::Contended
             | Error::VersionInUse(_)
+            | Error::VersionProvisioned
+            | Error::ProvisionedByAlias
             | Error::AliasExists(_)
             | Error::StatementExists(_) => ("ResourceConflictException", 409),
             Error::StaleRevision | Error::StaleLayerRevision => {

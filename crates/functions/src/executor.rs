@@ -3,7 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use engine::{Concurrency, Engine, FunctionSpec, Invocation, Outcome, PoolKey, Refusal};
+use engine::{
+    Concurrency, Engine, FunctionSpec, Invocation, Outcome, PoolKey, Provision, Provisioned,
+    Refusal,
+};
 
 /// The outcome of an invocation, to be awaited.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Refusal>> + Send + 'a>>;
@@ -18,6 +21,10 @@ pub trait Executor: Send + Sync {
     fn set_reserved(&self, pool: &PoolKey, reserved: Option<u32>);
     /// Sets the account's pool.
     fn set_account_limit(&self, account_region: &str, limit: u32);
+    /// Says all that is to be initialised ahead of a function.
+    fn set_provisioned(&self, pool: &PoolKey, wanted: Vec<Provision>);
+    /// How far that is for one revision.
+    fn provisioned(&self, key: &str) -> Provisioned;
     /// Executions going on.
     fn concurrency(&self, pool: &PoolKey) -> Concurrency;
 }
@@ -34,6 +41,12 @@ impl Executor for Engine {
     }
     fn set_account_limit(&self, account_region: &str, limit: u32) {
         Engine::set_account_limit(self, account_region, limit);
+    }
+    fn set_provisioned(&self, pool: &PoolKey, wanted: Vec<Provision>) {
+        Engine::set_provisioned(self, pool, wanted);
+    }
+    fn provisioned(&self, key: &str) -> Provisioned {
+        Engine::provisioned(self, key)
     }
     fn concurrency(&self, pool: &PoolKey) -> Concurrency {
         Engine::concurrency(self, pool)

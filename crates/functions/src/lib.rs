@@ -25,6 +25,7 @@ mod name;
 mod network;
 mod paging;
 mod permission;
+mod provisioned;
 mod record;
 mod resource;
 mod roles;
@@ -184,8 +185,9 @@ impl Functions {
             config,
         });
         inner.load().await?;
-        inner.restore_concurrency();
         inner.repair().await?;
+        // Not before the code is there: environments may be made at once.
+        inner.restore_concurrency();
         inner.resume_activations().await?;
         let sweeper = Worker {
             name: "code sweeper",
@@ -250,6 +252,11 @@ impl Service for Functions {
         Route::of::<concurrency::PutFunctionConcurrency>(),
         Route::of::<concurrency::GetFunctionConcurrency>(),
         Route::of::<concurrency::DeleteFunctionConcurrency>(),
+        // Before GetProvisionedConcurrencyConfig, which has the same path.
+        Route::of::<provisioned::ListProvisionedConcurrencyConfigs>(),
+        Route::of::<provisioned::PutProvisionedConcurrencyConfig>(),
+        Route::of::<provisioned::GetProvisionedConcurrencyConfig>(),
+        Route::of::<provisioned::DeleteProvisionedConcurrencyConfig>(),
         Route::of::<tag::TagResource>(),
         Route::of::<tag::UntagResource>(),
         Route::of::<tag::ListTags>(),

@@ -22,7 +22,21 @@ const ERRORS: &str = "Errors";
 const THROTTLES: &str = "Throttles";
 const DURATION: &str = "Duration";
 const CONCURRENT: &str = "ConcurrentExecutions";
-const NAMES: [&str; 5] = [INVOCATIONS, ERRORS, THROTTLES, DURATION, CONCURRENT];
+const PROVISIONED: &str = "ProvisionedConcurrencyInvocations";
+const SPILLED_OVER: &str = "ProvisionedConcurrencySpilloverInvocations";
+const UTILIZATION: &str = "ProvisionedConcurrencyUtilization";
+const PROVISIONED_CONCURRENT: &str = "ProvisionedConcurrentExecutions";
+const NAMES: [&str; 9] = [
+    INVOCATIONS,
+    ERRORS,
+    THROTTLES,
+    DURATION,
+    CONCURRENT,
+    PROVISIONED,
+    SPILLED_OVER,
+    UTILIZATION,
+    PROVISIONED_CONCURRENT,
+];
 
 /// Measures invocations.
 pub(crate) struct Meter {
@@ -105,6 +119,21 @@ impl Meter {
                 put(2, Unit::Count, 0.0);
                 let duration = outcome.report.duration.as_secs_f64() * 1000.0;
                 put(3, Unit::Milliseconds, duration);
+                if let Some(provisioned) = outcome.provisioned {
+                    let busy = f64::from(provisioned.busy);
+                    let all = f64::from(provisioned.allocated);
+                    put(if provisioned.used { 5 } else { 6 }, Unit::Count, 1.0);
+                    put(
+                        7,
+                        Unit::None,
+                        if all > 0.0 {
+                            (busy / all).min(1.0)
+                        } else {
+                            0.0
+                        },
+                    );
+                    put(8, Unit::Count, busy);
+                }
             }
             Err(Refusal::Throttled(_)) => put(2, Unit::Count, 1.0),
             // Nothing ran, and it is not the caller's doing.

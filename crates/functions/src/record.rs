@@ -26,6 +26,9 @@ pub(crate) struct FunctionRecord {
     pub policies: BTreeMap<String, Vec<Statement>>,
     pub tags: BTreeMap<String, String>,
     pub reserved_concurrency: Option<u32>,
+    /// Provisioned concurrency, by alias or version.
+    #[serde(default)]
+    pub provisioned: BTreeMap<String, ProvisionedConfig>,
 }
 
 impl Record for FunctionRecord {
@@ -34,6 +37,13 @@ impl Record for FunctionRecord {
     fn migrate(previous: First) -> Self {
         match previous {}
     }
+}
+
+/// Provisioned concurrency of an alias or a version, as it was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ProvisionedConfig {
+    pub requested: u32,
+    pub modified_ms: i64,
 }
 
 /// What changes about a version.

@@ -178,6 +178,7 @@ impl Inner {
                 Ok(stored) => {
                     made.extend(before.contents.clone());
                     let after = self.show(at, name, record, stored, made, Some(&before));
+                    self.apply_concurrency(at, name);
                     return Ok((after, value));
                 }
                 Err(store::Error::Conflict { .. }) => self.reload(at, name).await?,
@@ -263,6 +264,7 @@ impl Inner {
             contents,
             before.as_deref(),
         );
+        self.apply_concurrency(at, name);
         Ok(())
     }
 

@@ -2,13 +2,8 @@
 
 use wire::Unbuilt;
 
-/// In the order of their names, but for the two that share a path.
+/// In the order of their names.
 pub(crate) const UNBUILT: &[Unbuilt] = &[
-    Unbuilt::rest(
-        "ListProvisionedConcurrencyConfigs",
-        "GET",
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
-    ),
     Unbuilt::rest(
         "CheckpointDurableExecution",
         "POST",
@@ -70,11 +65,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "/2021-10-31/functions/{FunctionName}/url",
     ),
     Unbuilt::rest(
-        "DeleteProvisionedConcurrencyConfig",
-        "DELETE",
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-    ),
-    Unbuilt::rest(
         "DeleteResourcePolicy",
         "DELETE",
         "/2026-07-09/resource-policy/{ResourceArn}",
@@ -133,11 +123,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "GetFunctionUrlConfig",
         "GET",
         "/2021-10-31/functions/{FunctionName}/url",
-    ),
-    Unbuilt::rest(
-        "GetProvisionedConcurrencyConfig",
-        "GET",
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
     Unbuilt::rest(
         "GetResourcePolicy",
@@ -218,11 +203,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "PutFunctionScalingConfig",
         "PUT",
         "/2025-11-30/functions/{FunctionName}/function-scaling-config",
-    ),
-    Unbuilt::rest(
-        "PutProvisionedConcurrencyConfig",
-        "PUT",
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
     Unbuilt::rest(
         "PutResourcePolicy",

@@ -237,6 +237,7 @@ impl Functions {
                 return Err(Error::VersionInUse(users.join(", ")));
             }
             record.policies.remove(&number.to_string());
+            record.provisioned.remove(&number.to_string());
             let removed = record.versions.remove(&number);
             Ok(removed.map(|version| (function.record.id.clone(), version.content)))
         });

@@ -221,6 +221,15 @@ impl Bed {
     }
 }
 
+/// Waits for something that no signal tells, and gives up in the end.
+pub async fn wait_until(done: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(std::time::Instant::now() < end, "it never came true");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The runtimes' folder is shared by all tests of a run: compiling bootstraps once is enough.
 fn shared_runtimes() -> PathBuf {
     static FOLDER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();

@@ -9,7 +9,7 @@ use engine::{
 };
 use tokio::sync::mpsc;
 
-use crate::bed::{Answer, Bed, invocation};
+use crate::bed::{Answer, Bed, invocation, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn times_out_and_keeps_tmp() {
@@ -56,14 +56,6 @@ def handler(event, context):
     bed.invoke(&spec, "0").await.gives("[1, true]");
     assert_eq!(bed.recorder.text().matches("INIT_START").count(), 1);
     bed.end().await;
-}
-
-async fn wait_until(done: impl Fn() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(std::time::Instant::now() < end, "it never came true");
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,3 +7,4 @@ mod inputs;
 mod leaks;
 mod life;
 mod protocol;
+mod provisioned;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::runtimes::{Catalogue, RuntimesConfig};
 use engine::{
-    Concurrency, Credentials, FunctionError, FunctionSpec, Invocation, Outcome, PoolKey, Refusal,
-    Report, Status, ThrottleReason,
+    Concurrency, Credentials, FunctionError, FunctionSpec, Invocation, Outcome, PoolKey, Provision,
+    Provisioned, Refusal, Report, Status, ThrottleReason,
 };
 use functions::{Config, Executor, Functions, Roles, Running};
 use serde_json::{Value, json};
@@ -100,6 +100,10 @@ pub struct Recorder {
     pub ran: Mutex<Vec<Ran>>,
     pub retired: Mutex<Vec<String>>,
     pub reserved: Mutex<BTreeMap<String, Option<u32>>>,
+    /// What is to be provisioned, by function: versions and how many of each.
+    pub provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
+    /// How far that is, by the version.
+    pub allocated: Mutex<BTreeMap<String, Provisioned>>,
     /// What the next invocations come to, first one first; then success.
     pub script: Mutex<Vec<Script>>,
     pub specs: Mutex<Vec<Arc<FunctionSpec>>>,
@@ -140,6 +144,7 @@ impl Executor for Recorder {
                     false => invocation.payload,
                 },
                 function_error: error.then_some(FunctionError::Unhandled),
+                provisioned: None,
                 log_tail: invocation.tail.then(|| b"the log".to_vec()),
                 report: Report {
                     request_id: invocation.request_id,
@@ -170,6 +175,18 @@ impl Executor for Recorder {
             .insert(pool.function.clone(), reserved);
     }
     fn set_account_limit(&self, _: &str, _: u32) {}
+    fn set_provisioned(&self, pool: &PoolKey, wanted: Vec<Provision>) {
+        let of = |wanted: Provision| (wanted.spec.version.clone(), wanted.count);
+        self.provisioned
+            .lock()
+            .unwrap()
+            .insert(pool.function.clone(), wanted.into_iter().map(of).collect());
+    }
+    fn provisioned(&self, key: &str) -> Provisioned {
+        let version = key.rsplit('/').nth(1).unwrap_or_default();
+        let allocated = self.allocated.lock().unwrap();
+        allocated.get(version).cloned().unwrap_or_default()
+    }
     fn concurrency(&self, _: &PoolKey) -> Concurrency {
         Concurrency::default()
     }

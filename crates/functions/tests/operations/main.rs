@@ -11,6 +11,7 @@ mod invoke;
 mod layer;
 mod network;
 mod permission;
+mod provisioned;
 mod restart;
 mod tag;
 mod version;

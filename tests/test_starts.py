@@ -1,0 +1,146 @@
+"""How environments start: provisioned concurrency."""
+
+import datetime
+import json
+import threading
+
+import mayfly as m
+from conftest import make_role
+
+INIT_TYPE = """
+import os
+KIND = os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+
+def lambda_handler(event, context):
+    import time
+    time.sleep(event.get("sleep", 0))
+    return [KIND, context.function_version]
+"""
+
+
+def published(one):
+    version = one.client.publish_version(FunctionName=one.name)["Version"]
+    one.client.get_waiter("published_version_active").wait(FunctionName=one.name, Qualifier=version)
+    return version
+
+
+def provision(client, name, qualifier, count):
+    reply = client.put_provisioned_concurrency_config(
+        FunctionName=name, Qualifier=qualifier, ProvisionedConcurrentExecutions=count
+    )
+    assert reply["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert (reply["Status"], reply["RequestedProvisionedConcurrentExecutions"]) == ("IN_PROGRESS", count)
+    return settled(client, name, qualifier)
+
+
+def settled(client, name, qualifier):
+    """How an allocation ended."""
+
+    def done():
+        found = client.get_provisioned_concurrency_config(FunctionName=name, Qualifier=qualifier)
+        return found if found["Status"] != "IN_PROGRESS" else None
+
+    return m.until(done, "the allocation is done")
+
+
+def metric(cloudwatch, name, statistic, **dimensions):
+    now = datetime.datetime.now(datetime.UTC)
+    found = cloudwatch.get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName=name,
+        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+        StartTime=now - datetime.timedelta(hours=1),
+        EndTime=now + datetime.timedelta(hours=1),
+        Period=7200,
+        Statistics=[statistic],
+    )["Datapoints"]
+    return sum(point[statistic] for point in found)
+
+
+def test_provisioned_environments_are_used_first_and_spill_over(function, cloudwatch):
+    one = function(m.zipped({"lambda_function.py": INIT_TYPE}))
+    version = published(one)
+    ready = provision(one.client, one.name, version, 1)
+    assert ready["Status"] == "READY"
+    assert ready["AllocatedProvisionedConcurrentExecutions"] == ready["AvailableProvisionedConcurrentExecutions"] == 1
+
+    reply = one.call({}, Qualifier=version)
+    assert reply["payload"] == ["provisioned-concurrency", version]
+    assert "Init Duration" not in reply["log"]
+    assert one.call({})["payload"] == ["on-demand", "$LATEST"]
+
+    kinds = []
+    call = lambda: kinds.append(one.call({"sleep": 2}, Qualifier=version)["payload"][0])  # noqa: E731
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kinds) == ["on-demand", "provisioned-concurrency"]
+
+    where = {"FunctionName": one.name, "Resource": f"{one.name}:{version}"}
+    of = lambda name, statistic: metric(cloudwatch, name, statistic, **where)  # noqa: E731
+    m.until(lambda: of("ProvisionedConcurrencyInvocations", "Sum") == 2, "invocations are counted")
+    assert of("ProvisionedConcurrencySpilloverInvocations", "Sum") == 1
+    assert of("ProvisionedConcurrencyUtilization", "Maximum") == 1
+    assert of("ProvisionedConcurrentExecutions", "Maximum") == 1
+
+    one.client.delete_provisioned_concurrency_config(FunctionName=one.name, Qualifier=version)
+    with m.refused("ProvisionedConcurrencyConfigNotFoundException", status=404):
+        one.client.get_provisioned_concurrency_config(FunctionName=one.name, Qualifier=version)
+    assert one.call({}, Qualifier=version)["payload"][0] == "on-demand"
+
+
+def test_an_init_that_fails_is_the_reason(function):
+    one = function(m.zipped({"lambda_function.py": "raise RuntimeError('not today')"}))
+    version = published(one)
+    failed = provision(one.client, one.name, version, 1)
+    assert (failed["Status"], failed["StatusReason"]) == ("FAILED", "FUNCTION_ERROR_INIT_FAILURE")
+    assert failed["AllocatedProvisionedConcurrentExecutions"] == 0
+
+
+def test_reserved_concurrency_that_is_all_provisioned(function):
+    one = function(m.zipped({"lambda_function.py": INIT_TYPE}))
+    version = published(one)
+    one.client.put_function_concurrency(FunctionName=one.name, ReservedConcurrentExecutions=1)
+    assert provision(one.client, one.name, version, 1)["Status"] == "READY"
+    with m.refused("TooManyRequestsException", "Rate Exceeded.", 429):
+        one.call({})
+    assert one.call({}, Qualifier=version)["payload"][0] == "provisioned-concurrency"
+
+
+def test_an_alias_and_a_kill(fresh):
+    server = fresh()
+    client = server.client("lambda")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    client.create_function(
+        FunctionName="kept",
+        Runtime=m.PYTHON,
+        Handler="lambda_function.lambda_handler",
+        Role=role,
+        Timeout=30,
+        Code={"ZipFile": m.zipped({"lambda_function.py": INIT_TYPE})},
+        Publish=True,
+    )
+    client.get_waiter("published_version_active").wait(FunctionName="kept", Qualifier="1")
+    client.create_alias(FunctionName="kept", Name="live", FunctionVersion="1")
+    assert provision(client, "kept", "live", 2)["Status"] == "READY"
+
+    def payload():
+        return json.loads(client.invoke(FunctionName="kept", Qualifier="live", Payload=b"{}")["Payload"].read())
+
+    assert payload() == ["provisioned-concurrency", "1"]
+    server.kill()
+    server.start()
+    assert settled(client, "kept", "live")["Status"] == "READY"
+    assert payload() == ["provisioned-concurrency", "1"]
+
+    client.update_function_code(
+        FunctionName="kept", ZipFile=m.zipped({"lambda_function.py": INIT_TYPE + "\n"}), Publish=True
+    )
+    client.get_waiter("published_version_active").wait(FunctionName="kept", Qualifier="2")
+    client.update_alias(FunctionName="kept", Name="live", FunctionVersion="2")
+    assert settled(client, "kept", "live")["Status"] == "READY"
+    assert payload() == ["provisioned-concurrency", "2"]
+    listed = client.list_provisioned_concurrency_configs(FunctionName="kept")["ProvisionedConcurrencyConfigs"]
+    assert [(c["FunctionArn"].split(":")[-1], c["Status"]) for c in listed] == [("live", "READY")]
