@@ -2,4 +2,5 @@
 //!
 //! What fires is put into the outbox of `delivery`; nothing here knows how a target takes it.
 
+pub mod pattern;
 pub mod schedule;
