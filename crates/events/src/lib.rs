@@ -3,4 +3,6 @@
 //! What fires is put into the outbox of `delivery`; nothing here knows how a target takes it.
 
 pub mod pattern;
+mod raw;
 pub mod schedule;
+pub mod transform;

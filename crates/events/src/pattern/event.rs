@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::number::{self, Micros};
-use super::token::{Malformed, Token, Tokens};
+use crate::raw::token::{Malformed, Token, Tokens};
 
 /// How deep an event may nest.
 pub const DEPTH_MAX: usize = 1000;

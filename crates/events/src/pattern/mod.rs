@@ -12,7 +12,6 @@ mod ip;
 mod matcher;
 mod number;
 mod parse;
-mod token;
 mod wildcard;
 
 use std::sync::Arc;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::ip;
 use super::matcher::{Matcher, Test, folded};
 use super::number;
-use super::token::{Malformed, Token, Tokens};
 use super::wildcard::{self, Wildcard};
 use super::{BRANCHES_MAX, Branch, CHARS_MAX, Field};
+use crate::raw::token::{Malformed, Token, Tokens};
 
 /// How deep a pattern may nest; more does not fit into [`CHARS_MAX`].
 const DEPTH_MAX: usize = CHARS_MAX;

@@ -3,3 +3,4 @@
 mod invalid;
 mod matching;
 mod properties;
+mod structure;

@@ -11,7 +11,7 @@ const SNIPPET_CHARS_MAX: usize = 500;
 
 /// A piece of JSON.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     BeginObject,
     EndObject,
     BeginArray,
@@ -30,9 +30,9 @@ pub(super) enum Token<'a> {
 
 /// Where the text is not JSON, in the words of AWS's parser, without the place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Malformed {
-    pub(super) why: String,
-    pub(super) at: usize,
+pub(crate) struct Malformed {
+    pub(crate) why: String,
+    pub(crate) at: usize,
 }
 
 /// What may come next.
@@ -53,7 +53,7 @@ enum Expect {
 }
 
 /// Reads tokens from a text.
-pub(super) struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     text: &'a str,
     at: usize,
     /// Where the parser of AWS would say that it stands after the last token.
@@ -66,7 +66,7 @@ pub(super) struct Tokens<'a> {
 
 impl<'a> Tokens<'a> {
     /// Nesting deeper than `depth_max` is an error.
-    pub(super) fn new(text: &'a str, depth_max: usize) -> Self {
+    pub(crate) fn new(text: &'a str, depth_max: usize) -> Self {
         Self {
             text,
             at: 0,
@@ -78,7 +78,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// The next token.
-    pub(super) fn next(&mut self) -> Result<Token<'a>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Token<'a>, Malformed> {
         self.space();
         let token = match self.expect {
             Expect::Document | Expect::Value => self.value(),
@@ -99,18 +99,25 @@ impl<'a> Tokens<'a> {
         Ok(token)
     }
 
+    /// After a whole value, expects another.
+    pub(crate) fn another(&mut self) {
+        if self.expect == Expect::Nothing {
+            self.expect = Expect::Document;
+        }
+    }
+
     /// The offset that AWS names for an error found at the last token.
-    pub(super) fn stands(&self) -> usize {
+    pub(crate) fn stands(&self) -> usize {
         self.stands
     }
 
     /// The offset after the last token, which AWS names once it has looked at a string's text.
-    pub(super) fn after(&self) -> usize {
+    pub(crate) fn after(&self) -> usize {
         self.at
     }
 
     /// ` at [Source: (String)"..."; line: 1, column: 2]`, with the line break before it.
-    pub(super) fn place(&self, offset: usize) -> String {
+    pub(crate) fn place(&self, offset: usize) -> String {
         let before = &self.text[..offset.min(self.text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before
@@ -463,7 +470,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    fn end_of_input(&self, within: &str) -> Malformed {
+    pub(crate) fn end_of_input(&self, within: &str) -> Malformed {
         let mut why = format!("Unexpected end-of-input{within}");
         if let (Some((object, start)), true) = (self.open.last(), within.is_empty()) {
             let kind = if *object { "Object" } else { "Array" };
