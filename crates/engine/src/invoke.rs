@@ -19,8 +19,8 @@ use crate::log::{InitReport, iso_now, now_ms, whole_ms};
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
-    FunctionError, FunctionSpec, Invocation, Mode, Outcome, Part, RESPONSE_BYTES_MAX, Refusal,
-    Report, Status,
+    FunctionError, FunctionSpec, Invocation, Mode, Outcome, Part, Prepared, RESPONSE_BYTES_MAX,
+    Refusal, Report, Status, Unprepared,
 };
 
 /// How long an answer waits for the runtime and the extensions to ask for the next event. Then it leaves, and the
@@ -29,6 +29,10 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(10);
 
 /// How long the answer of a failed invocation waits for its environment to be reset.
 const RECOVER_LIMIT: Duration = Duration::from_millis(100);
+
+/// The least time that init has ahead of invocations: AWS gives 130 seconds, or the function's own limit when that is
+/// longer (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
+const PREPARE_LIMIT_MIN: Duration = Duration::from_secs(130);
 
 /// Largest streamed answer (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>).
 const STREAM_BYTES_MAX: usize = 200 << 20;
@@ -122,6 +126,39 @@ async fn cold(
         }
     }
     Ok(Busy::begin(environment, invocation, slot).complete().await)
+}
+
+/// Runs init ahead of any invocation and keeps the environment.
+pub(crate) async fn prepare(
+    shared: &Arc<Shared>,
+    spec: &Arc<FunctionSpec>,
+) -> Result<Prepared, Unprepared> {
+    let (owned, spec) = (shared.clone(), spec.clone());
+    let work = async move {
+        let room = owned.make_room(spec.memory_mb).await?;
+        let mut environment = Environment::create(&owned, &spec, room, spec.initialization).await?;
+        let began = Instant::now();
+        let limit = spec.timeout.max(PREPARE_LIMIT_MIN);
+        let booted = environment.boot(limit, None).await;
+        let init_duration = began.elapsed();
+        report_init(&environment, init_duration, "init", booted.as_ref().err());
+        if let Err(failure) = booted {
+            environment.stop("failure").await;
+            return Err(Unprepared::Init {
+                error_type: failure.error_type().to_owned(),
+                document: failure.document("").body,
+            });
+        }
+        environment.init_duration = Some(init_duration);
+        owned.give(environment);
+        Ok(Prepared {
+            init_duration,
+            template: Err("templates are not built yet".to_owned()),
+        })
+    };
+    // In a task of its own: a start is worth finishing even when the caller goes away.
+    let done = shared.tasks.spawn(work).await;
+    done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string()).into()))
 }
 
 /// Tells how an init phase went.

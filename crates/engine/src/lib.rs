@@ -34,7 +34,7 @@ pub use provision::{Provision, ProvisionFailure, Provisioned, ProvisionedUse};
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Initialization, Invocation,
     LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part, PoolKey,
-    RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason,
+    Prepared, RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason, Unprepared,
 };
 pub use variables::RESERVED_VARIABLES;
 
@@ -144,6 +144,15 @@ impl Engine {
             return Err(Refusal::Draining);
         }
         invoke::run(&self.shared, &spec, invocation).await
+    }
+
+    /// Runs the function's init once, ahead of any invocation, and keeps what came of it for its environments. Publishing
+    /// calls it.
+    pub async fn prepare(&self, spec: Arc<FunctionSpec>) -> Result<Prepared, Unprepared> {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining.into());
+        }
+        invoke::prepare(&self.shared, &spec).await
     }
 
     /// Ends the environments of every revision whose [`FunctionSpec::key`] starts with `key_prefix`: idle ones now, busy

@@ -72,6 +72,31 @@ pub struct FunctionSpec {
     pub initialization: Initialization,
 }
 
+/// What came of [`crate::Engine::prepare`].
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// How long init took.
+    pub init_duration: Duration,
+    /// Whether environments will be forks of what was prepared, or why not. Then every environment runs init itself.
+    pub template: Result<(), String>,
+}
+
+/// Why nothing was prepared.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Unprepared {
+    /// The platform could not run it.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The function's init failed.
+    #[error("init failed: {error_type}")]
+    Init {
+        /// `Runtime.ImportModuleError` and the like.
+        error_type: String,
+        /// The error document, as an invocation would get it.
+        document: Bytes,
+    },
+}
+
 impl fmt::Debug for FunctionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FunctionSpec")
