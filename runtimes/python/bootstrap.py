@@ -659,8 +659,58 @@ def run_one(api, log, handler, event):
         api.post(path + "/response", body, [(b"Content-Type", content_type)] + headers, True)
 
 
+class Nowhere(object):
+    """Takes what a rehearsal posts."""
+
+    def post(self, path, body, headers, then_ask):
+        pass
+
+
+def rehearse():
+    """Does once, with an event of nobody's, what the first invocation will do, so that it finds memory and caches warm."""
+    event = Event({b"lambda-runtime-aws-request-id": b"0", b"lambda-runtime-deadline-ms": b"0"}, b'{"a": [1, "b", null]}')
+    run_one(Nowhere(), None, lambda given, context: given, event)
+    State.request_id = None
+    exec(compile("import sys\ndef handler(event, context):\n    return {'a': [event]}\n", "<rehearsal>", "exec"), {})
+    import_module("colorsys")
+    del sys.modules["colorsys"]
+    sys.path_importer_cache.clear()
+
+
+def await_assignment(api):
+    """Waits until it is known whose interpreter this is, then takes on that function's environment variables."""
+    rehearse()
+    try:
+        import gc
+
+        gc.collect()
+        gc.freeze()
+    except AttributeError:
+        pass  # Before 3.7.
+    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n").encode("ascii") + api.host + b"\r\n")
+    assignment = json.loads(api.read()[2].decode("utf-8"))
+    zone = os.environ.get("TZ")
+    # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
+    coerced = os.environ.get("LC_CTYPE")
+    for name in list(os.environ):
+        del os.environ[name]
+    for name, value in assignment["environment"].items():
+        os.environ[native(name)] = native(value)
+    if coerced:
+        os.environ.setdefault("LC_CTYPE", coerced)
+    if os.environ.get("TZ") != zone:
+        time.tzset()
+    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+
+
+def native(value):
+    return value.encode("utf-8") if PY2 else value
+
+
 def main():
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    if os.environ.get("_MAYFLY_PARKED"):
+        await_assignment(api)
     set_path()
     set_builtins()
     log = Log()

@@ -10,13 +10,12 @@
 //! [`Environment::stop`], which takes the environment and never gives it back. A time-out or a crash kills the processes
 //! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Exit, Process, Sandbox};
+use sandbox::{Exit, Late, Process, Sandbox};
 use serde_json::json;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -33,8 +32,9 @@ use crate::pool::Room;
 use crate::provision::Keep;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
+use crate::slots::{Kind, Parked, Slot};
 use crate::spec::{Credentials, FunctionSpec, Initialization, NetworkPolicy, Refusal};
-use crate::variables::{RUNTIME_API_PORT, extension_variables, runtime_variables};
+use crate::variables::{extension_variables, runtime_variables};
 
 /// The init phase; then init runs again inside the invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
@@ -122,6 +122,8 @@ pub(crate) struct Environment {
     inbox: mpsc::Receiver<(u64, Message)>,
     outbox: mpsc::Sender<(u64, Message)>,
     listener: Arc<tokio::net::TcpListener>,
+    /// An interpreter that waits for its assignment, until the first boot.
+    parked: Option<Parked>,
     /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
     generation: Arc<AtomicU64>,
     pub(crate) booted: bool,
@@ -186,46 +188,45 @@ impl Environment {
         initialization: Initialization,
     ) -> Result<Environment, Refusal> {
         let credentials = (spec.credentials)().map_err(Refusal::Credentials)?;
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        let target = log_target(spec, &name);
-        let (log, pipes) = Log::new(
-            shared.events.clone(),
-            target,
-            spec.log.clone(),
-            initialization,
-        )
-        .map_err(internal)?;
         let egress = match spec.network {
             NetworkPolicy::Endpoint => None,
             NetworkPolicy::Internet => Some(shared.egress.clone().ok_or_else(|| {
                 internal("the function may reach the internet, and this engine has no way there")
             })?),
         };
-        let mut plan = sandbox_plan(spec, &name, shared.config.endpoint_port);
-        if let Some(egress) = &egress {
-            egress.plan(&mut plan);
-        }
-        let host = shared.host.clone();
-        let made = tokio::task::spawn_blocking(move || host.create(plan))
-            .await
-            .map_err(internal)?;
-        let mut sandbox = made.map_err(internal)?;
-        let mut listeners = sandbox.take_listeners().into_iter();
-        let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
-            return Err(internal("the sandbox gave no listeners"));
+        let kind = Kind::of(spec);
+        let slot = match shared.slots.take(&kind) {
+            Some(slot) => slot,
+            None => Slot::make(shared, &kind).await.map_err(internal)?,
         };
-        let listener = Arc::new(listen(&runtime_api).map_err(internal)?);
-        endpoint.set_nonblocking(true).map_err(internal)?;
-
+        let Slot {
+            name,
+            sandbox,
+            runtime_api,
+            endpoint,
+            outbound,
+            udp,
+            pipes,
+            readers,
+            parked,
+        } = slot;
+        let late = late(spec);
+        let attached = tokio::task::spawn_blocking(move || {
+            let attached = sandbox.attach(late);
+            attached.map(|()| sandbox)
+        });
+        let sandbox = attached.await.map_err(internal)?.map_err(internal)?;
+        let target = log_target(spec, &name);
+        let (events, config) = (shared.events.clone(), spec.log.clone());
+        let log = Log::new(events, target, config, initialization, readers);
         let stop = CancellationToken::new();
         let stop_guard = stop.clone().drop_guard();
         let door = egress.map(|egress| {
-            let udp = sandbox.take_udp().into_iter();
             Door::open(
                 egress,
                 &spec.name,
-                listeners,
-                udp,
+                outbound.into_iter(),
+                udp.into_iter(),
                 &shared.tasks,
                 stop.child_token(),
             )
@@ -263,7 +264,8 @@ impl Environment {
             extensions: Vec::new(),
             inbox,
             outbox,
-            listener,
+            listener: Arc::new(runtime_api),
+            parked,
             generation: Arc::new(AtomicU64::new(0)),
             booted: false,
             init_duration: None,
@@ -320,7 +322,6 @@ impl Environment {
         while !self.api.all_registered() {
             self.expect_init_signal().await?;
         }
-        let argv = self.runtime_argv()?;
         let env = runtime_variables(
             &self.spec,
             self.initialization,
@@ -328,13 +329,40 @@ impl Environment {
             &stream,
             trace_id,
         );
-        let program = argv.first().cloned().unwrap_or_default();
-        let launched = self.spawn(Who::Runtime, argv, env, "/var/task").await;
-        launched.map_err(|error| self.launch_failure(&program, &error))?;
+        match self.parked.take() {
+            Some(parked) => self.assign(parked, env)?,
+            None => self.launch(env).await?,
+        }
         while self.waiting.is_none() || !self.extensions_ready() {
             self.expect_init_signal().await?;
         }
         Ok(())
+    }
+
+    /// Executes the runtime.
+    async fn launch(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
+        let argv = self.runtime_argv()?;
+        let program = argv.first().cloned().unwrap_or_default();
+        let launched = self.spawn(Who::Runtime, argv, env, "/var/task").await;
+        launched.map_err(|error| self.launch_failure(&program, &error))
+    }
+
+    /// Tells an interpreter that waited whose it is. It goes on as if it had just been executed.
+    fn assign(&mut self, parked: Parked, env: Vec<(String, String)>) -> Result<(), Failure> {
+        let Parked { child, mut client } = parked;
+        let variables: serde_json::Map<String, serde_json::Value> = env
+            .into_iter()
+            .map(|(name, value)| (name, value.into()))
+            .collect();
+        let assignment = json!({ "environment": variables }).to_string();
+        client
+            .connection
+            .reply(crate::http::OK, &[], assignment.as_bytes());
+        self.active = Some(client);
+        self.watch_exit(Who::Runtime, child).map_err(|error| {
+            tracing::error!(environment = self.handle.id, %error, "a runtime is not watched");
+            Failure::Exit(Exit::Signal(9))
+        })
     }
 
     async fn expect_init_signal(&mut self) -> Result<(), Failure> {
@@ -799,29 +827,16 @@ async fn drive(
     }
 }
 
-fn listen(listener: &TcpListener) -> std::io::Result<tokio::net::TcpListener> {
-    listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener.try_clone()?)
-}
-
-fn sandbox_plan(spec: &FunctionSpec, name: &str, endpoint_port: u16) -> sandbox::Spec {
-    let mut plan = sandbox::Spec::new(name);
-    plan.mounts
-        .push(sandbox::Mount::read_only(&spec.code, "/var/task"));
-    if let Some(layers) = &spec.layers {
-        plan.mounts.push(sandbox::Mount::read_only(layers, "/opt"));
+/// What a slot lacks of a function.
+fn late(spec: &FunctionSpec) -> Late {
+    let task = sandbox::Mount::read_only(&spec.code, "/var/task");
+    let layers = spec.layers.as_ref();
+    let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
+    Late {
+        mounts: [task].into_iter().chain(layers).collect(),
+        tmp_bytes: u64::from(spec.ephemeral_mb) << 20,
+        memory_bytes: u64::from(spec.memory_mb) << 20,
     }
-    for mount in &spec.runtime.mounts {
-        plan.mounts
-            .push(sandbox::Mount::read_only(&mount.source, &mount.target));
-    }
-    plan.tmp_bytes = u64::from(spec.ephemeral_mb) << 20;
-    plan.memory_bytes = u64::from(spec.memory_mb) << 20;
-    let local = std::net::Ipv4Addr::LOCALHOST;
-    plan.listeners = [RUNTIME_API_PORT, endpoint_port]
-        .map(|port| std::net::SocketAddrV4::new(local, port))
-        .to_vec();
-    plan
 }
 
 fn log_target(spec: &FunctionSpec, name: &str) -> LogTarget {

@@ -18,6 +18,7 @@ mod pool;
 mod provision;
 pub mod runtimes;
 mod shared;
+mod slots;
 mod spec;
 mod variables;
 
@@ -27,6 +28,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shared::Shared;
+use slots::{Kind, Slots};
 
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts};
 pub use events::{Events, LogLine, LogTarget};
@@ -50,8 +52,8 @@ pub const ENDPOINT_PORT_DEFAULT: u16 = 4566;
 /// How long the end of all environments may take when the engine drains; extensions have two seconds of it.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The janitor, and who looks after what is provisioned.
-const TASKS_ALWAYS: usize = 2;
+/// The janitor, who looks after what is provisioned, and who makes slots.
+const TASKS_ALWAYS: usize = 3;
 
 /// What the engine is configured with.
 #[derive(Clone, Debug)]
@@ -131,6 +133,8 @@ impl Engine {
         let shared = Arc::new(Shared::new(config, host, events));
         shared.tasks.spawn(shared.clone().look_after_idle());
         shared.tasks.spawn(provision::look_after(shared.clone()));
+        let slots = Slots::look_after(shared.clone(), shared.stop.child_token());
+        shared.tasks.spawn(slots);
         Ok(Engine { shared })
     }
 
@@ -153,6 +157,21 @@ impl Engine {
             return Err(Refusal::Draining.into());
         }
         invoke::prepare(&self.shared, &spec).await
+    }
+
+    /// A function like this one is there and may be invoked: what is generic about its first environment is made ready.
+    pub fn expect(&self, spec: &FunctionSpec) {
+        self.shared.slots.expect(&Kind::of(spec));
+    }
+
+    /// Takes down everything that was made ahead of demand; demand brings it back.
+    pub async fn shed(&self) {
+        self.shared.slots.shed().await;
+    }
+
+    /// Sandboxes that wait for a function.
+    pub fn slots(&self) -> usize {
+        self.shared.slots.waiting()
     }
 
     /// Ends the environments of every revision whose [`FunctionSpec::key`] starts with `key_prefix`: idle ones now, busy

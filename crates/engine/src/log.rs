@@ -54,6 +54,27 @@ pub(crate) struct Pipes {
     pub(crate) frames: OwnedFd,
 }
 
+/// The reading ends, for the log.
+pub(crate) struct Readers {
+    lines: pipe::Receiver,
+    frames: pipe::Receiver,
+}
+
+/// Makes the pipes between processes and a log; they may be there before it is known whose log it will be.
+pub(crate) fn pipes() -> io::Result<(Pipes, Readers)> {
+    let (lines, output) = io::pipe()?;
+    let (frames, frames_in) = io::pipe()?;
+    let pipes = Pipes {
+        output: output.into(),
+        frames: frames_in.into(),
+    };
+    let readers = Readers {
+        lines: pipe::Receiver::from_owned_fd(lines.into())?,
+        frames: pipe::Receiver::from_owned_fd(frames.into())?,
+    };
+    Ok((pipes, readers))
+}
+
 /// The number of the telemetry descriptor inside the runtime's process.
 pub(crate) const TELEMETRY_FD: i32 = 3;
 
@@ -67,15 +88,14 @@ pub(crate) struct InitReport<'a> {
 }
 
 impl Log {
-    /// Makes the log and the pipes to write to it.
+    /// Makes the log of what is written to these pipes.
     pub(crate) fn new(
         events: Arc<dyn Events>,
         target: LogTarget,
         config: LogConfig,
         initialization: Initialization,
-    ) -> io::Result<(Arc<Log>, Pipes)> {
-        let (lines, output) = io::pipe()?;
-        let (frames, frames_in) = io::pipe()?;
+        Readers { lines, frames }: Readers,
+    ) -> Arc<Log> {
         let state = State {
             lines_open: true,
             frames_open: true,
@@ -84,9 +104,7 @@ impl Log {
             tail: None,
             scratch: Vec::new(),
         };
-        let lines = pipe::Receiver::from_owned_fd(lines.into())?;
-        let frames = pipe::Receiver::from_owned_fd(frames.into())?;
-        let log = Log {
+        Arc::new(Log {
             events,
             target,
             config,
@@ -94,14 +112,7 @@ impl Log {
             lines,
             frames,
             state: Mutex::new(state),
-        };
-        Ok((
-            Arc::new(log),
-            Pipes {
-                output: output.into(),
-                frames: frames_in.into(),
-            },
-        ))
+        })
     }
 
     /// The log stream.

@@ -15,6 +15,7 @@ use crate::environment::{Environment, Handle, Idle};
 use crate::events::Events;
 use crate::pool::{Capacity, Pool, Room};
 use crate::provision::Provisions;
+use crate::slots::Slots;
 use crate::spec::{Refusal, ThrottleReason};
 
 /// An environment is frozen when it was idle for this long, so that bursts never pay for it.
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Arc<Admission>,
     pub(crate) pool: Pool,
     pub(crate) provisions: Provisions,
+    pub(crate) slots: Slots,
     /// The way to the internet, if the configuration has one.
     pub(crate) egress: Option<Arc<Egress>>,
     capacity: Capacity,
@@ -60,6 +62,7 @@ impl Shared {
             events,
             admission,
             pool: Pool::default(),
+            slots: Slots::default(),
             tasks: TaskTracker::new(),
             invocations: TaskTracker::new(),
             draining: AtomicBool::new(false),

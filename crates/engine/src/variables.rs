@@ -1,7 +1,7 @@
 //! The environment variables of a function and of its extensions
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>).
 
-use crate::runtimes::Family;
+use crate::runtimes::{Family, Runtime};
 use crate::spec::{Credentials, FunctionSpec, Initialization, LogFormat};
 
 /// Names that a function's configuration may not set.
@@ -72,6 +72,37 @@ pub(crate) fn runtime_variables(
     set.0
 }
 
+/// The variables of an interpreter that waits for its assignment: what it reads when it starts, and nothing of a
+/// function. `_MAYFLY_PARKED` tells our bootstraps to wait.
+pub(crate) fn parked_variables(runtime: &Runtime) -> Vec<(String, String)> {
+    let mut set = Set::default();
+    set.machine(false);
+    set.put(
+        "_LAMBDA_TELEMETRY_LOG_FD",
+        &crate::log::TELEMETRY_FD.to_string(),
+    );
+    for (name, value) in &runtime.env {
+        set.put(name, value);
+    }
+    set.put("_MAYFLY_PARKED", "1");
+    set.0
+}
+
+/// Whether a variable means something to an interpreter, its loader or its C library when it starts, so that it comes
+/// too late for one that waits.
+pub(crate) fn binds_at_start(name: &str) -> bool {
+    const PREFIXES: &[&str] = &["PYTHON", "LD_", "LC_", "MALLOC_", "GLIBC_", "GCONV_"];
+    const NAMES: &[&str] = &[
+        "LANG",
+        "LANGUAGE",
+        "AWS_LAMBDA_EXEC_WRAPPER",
+        "OPENSSL_CONF",
+    ];
+    // The bootstrap puts PYTHONPATH into effect itself.
+    let path = name == "PYTHONPATH";
+    !path && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+}
+
 /// The variables of an external extension.
 pub(crate) fn extension_variables(
     spec: &FunctionSpec,
@@ -130,9 +161,14 @@ impl Set {
             self.put("AWS_LAMBDA_LOG_FORMAT", "JSON");
             self.put("AWS_LAMBDA_LOG_LEVEL", spec.log.application_level.as_str());
         }
-        self.put("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
         self.put("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR");
         self.put("AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1:2000");
+        self.machine(provided);
+    }
+
+    /// What is the same for every function.
+    fn machine(&mut self, provided: bool) {
+        self.put("AWS_LAMBDA_RUNTIME_API", RUNTIME_API);
         self.put("LAMBDA_RUNTIME_DIR", "/var/runtime");
         self.put("LAMBDA_TASK_ROOT", "/var/task");
         self.put("LANG", "en_US.UTF-8");

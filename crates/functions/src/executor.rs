@@ -15,6 +15,8 @@ pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Refusal>> + S
 pub trait Executor: Send + Sync {
     /// Runs a function once.
     fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_>;
+    /// A function like this is there: what is generic about its first environment may be made ahead.
+    fn expect(&self, _spec: &FunctionSpec) {}
     /// Ends environments whose key begins so.
     fn retire(&self, key_prefix: &str);
     /// Sets or takes away reserved concurrency.
@@ -32,6 +34,9 @@ pub trait Executor: Send + Sync {
 impl Executor for Engine {
     fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_> {
         Box::pin(Engine::invoke(self, spec, invocation))
+    }
+    fn expect(&self, spec: &FunctionSpec) {
+        Engine::expect(self, spec);
     }
     fn retire(&self, key_prefix: &str) {
         Engine::retire(self, key_prefix);

@@ -98,6 +98,7 @@ impl Inner {
             initialization: Initialization::OnDemand,
         });
         self.code.keep(&spec);
+        self.engine.expect(&spec);
         Ok(spec)
     }
 }

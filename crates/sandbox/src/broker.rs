@@ -19,7 +19,7 @@ use crate::filter::Filter;
 use crate::init::{self, Seed};
 use crate::probe;
 use crate::rootfs::{self, HOST, Plan};
-use crate::spec::{Limits, Mode, Spec};
+use crate::spec::{Limits, Mode, Mount, Spec};
 use crate::sys;
 
 /// How often cgroups that are still busy are tried again.
@@ -40,6 +40,19 @@ pub(crate) struct Hello {
     pub probe: bool,
 }
 
+/// What the host asks for after that.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Build a sandbox.
+    Create(Spec),
+    /// Add read-only mounts to a sandbox that has been built, and perhaps give `/tmp` another size; its mount namespace
+    /// comes along.
+    Attach {
+        mounts: Vec<Mount>,
+        tmp_bytes: Option<u64>,
+    },
+}
+
 /// What the broker answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
@@ -54,6 +67,8 @@ pub(crate) enum Reply {
         init: i32,
         group: Option<Group>,
     },
+    /// What came late is in place.
+    Attached,
     Failed(Fault),
     /// Isolation is impossible here; the text says what to do.
     Impossible(String),
@@ -112,6 +127,8 @@ struct Broker {
     /// Maps root's files to `owner` on read-only mounts; only root can.
     idmap: Option<OwnedFd>,
     slots: Slots,
+    /// The mount namespace that the broker lives in.
+    home: OwnedFd,
     sandboxes: Vec<Entry>,
     next_id: u64,
 }
@@ -172,6 +189,7 @@ impl Broker {
             idmap.as_ref().map(AsFd::as_fd),
             &hello.resolv_conf,
         )?;
+        let home = rootfs::mount_namespace()?;
         Ok(Broker {
             mode,
             tree: tree.clone(),
@@ -179,6 +197,7 @@ impl Broker {
             owner,
             idmap,
             slots,
+            home,
             sandboxes: Vec::new(),
             next_id: 1,
         })
@@ -197,11 +216,16 @@ impl Broker {
             if !first {
                 continue;
             }
-            let Some((spec, _)) = channel::receive::<Spec>(socket).step("receiving a request")?
+            let Some((order, fds)) =
+                channel::receive::<Order>(socket).step("receiving a request")?
             else {
                 return Ok(());
             };
-            let sent = match self.create(&spec) {
+            let done = match order {
+                Order::Create(spec) => self.create(&spec),
+                Order::Attach { mounts, tmp_bytes } => self.attach(&mounts, tmp_bytes, &fds),
+            };
+            let sent = match done {
                 Ok((reply, fds)) => {
                     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
                     channel::send(socket, &reply, &fds)
@@ -291,6 +315,37 @@ impl Broker {
             Reply::Created { init, group },
             vec![control, for_host?, lease_there],
         ))
+    }
+
+    /// Enters a sandbox's mount namespace, adds to it, and comes back.
+    fn attach(
+        &self,
+        mounts: &[Mount],
+        tmp_bytes: Option<u64>,
+        fds: &[OwnedFd],
+    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+        let [there] = fds else {
+            return Err(Fault {
+                step: "attaching needs one mount namespace".to_owned(),
+                errno: libc::EINVAL,
+            });
+        };
+        let idmap = self.idmap.as_ref().map(AsFd::as_fd);
+        let trees = rootfs::late_trees(mounts, idmap)?;
+        let enter = |namespace: &OwnedFd| {
+            rustix::thread::move_into_link_name_space(
+                namespace.as_fd(),
+                Some(rustix::thread::LinkNameSpaceType::Mount),
+            )
+            .step("mount namespace")
+        };
+        enter(there)?;
+        let placed = rootfs::place_late(mounts, &trees, tmp_bytes);
+        if enter(&self.home).is_err() {
+            // Without its own view of the host the broker is of no more use: it ends, and everything with it.
+            sys::exit_now(1);
+        }
+        placed.map(|()| (Reply::Attached, Vec::new()))
     }
 
     /// Clones the init; returns its pid, pidfd, the host's end of its socket and the end that lets it go on.

@@ -261,31 +261,39 @@ impl Group {
         for dir in self.dirs() {
             fs::create_dir(below(root, dir)).step(format!("mkdir {}", dir.display()))?;
         }
-        // `/tmp` is charged to the group of whoever writes it, so it needs room of its own; that memory alone
-        // does not take it is watched by the warden.
-        let memory = (spec.memory_bytes + spec.tmp_bytes + OVERHEAD_BYTES).to_string();
         let pids = u64::from(spec.pids_max) + 1;
         match self {
             Group::V2 { dir } => {
                 let dir = below(root, dir);
-                write(&dir, "memory.max", &memory)?;
                 // Absent without swap accounting, and then there is no swap to forbid.
                 optional(write(&dir, "memory.swap.max", "0"))?;
                 write(&dir, "memory.oom.group", "1")?;
                 write(&dir, "pids.max", &pids.to_string())?;
             }
-            Group::V1 {
-                memory: dir,
-                pids: pids_dir,
-                ..
-            } => {
-                let dir = below(root, dir);
-                write(&dir, "memory.limit_in_bytes", &memory)?;
-                optional(write(&dir, "memory.memsw.limit_in_bytes", &memory))?;
-                write(&below(root, pids_dir), "pids.max", &pids.to_string())?;
+            Group::V1 { pids: dir, .. } => write(&below(root, dir), "pids.max", &pids.to_string())?,
+        }
+        self.set_memory(root, 0, spec.memory_bytes + spec.tmp_bytes)?;
+        self.set_cpu(root, spec.cpu_millis)
+    }
+
+    /// Limits memory and `/tmp` together. `/tmp` is charged to the group of whoever writes it, so it needs room of its
+    /// own; that memory alone does not take it is watched by the warden. `before` is the last limit, 0 for none.
+    pub fn set_memory(&self, root: &Path, before: u64, bytes: u64) -> Result<(), Fault> {
+        let limit = (bytes + OVERHEAD_BYTES).to_string();
+        match self {
+            Group::V2 { dir } => write(&below(root, dir), "memory.max", &limit),
+            Group::V1 { memory, .. } => {
+                let dir = below(root, memory);
+                let both = || optional(write(&dir, "memory.memsw.limit_in_bytes", &limit));
+                let plain = || write(&dir, "memory.limit_in_bytes", &limit);
+                // The limit with swap is never the smaller one.
+                if before == 0 || bytes < before {
+                    plain().and_then(|()| both())
+                } else {
+                    both().and_then(|()| plain())
+                }
             }
         }
-        self.set_cpu(root, spec.cpu_millis)
     }
 
     fn dirs(&self) -> Vec<&Path> {

@@ -7,19 +7,12 @@ use landlock::{
 
 use crate::channel::Fault;
 
-/// Folders and what may be done below them. A missing one is skipped: nothing is then allowed there.
-pub(crate) struct Folder {
-    pub path: String,
-    pub write: bool,
-    pub exec: bool,
-}
-
-/// Confines the current thread to these folders, for ever, as far as the kernel's Landlock goes.
-pub(crate) fn confine(folders: &[Folder]) -> Result<(), Fault> {
+/// Confines the current thread, for ever, as far as the kernel's Landlock goes: everything that is mounted may be read
+/// and executed (mounts say where not), and only what is below these folders may be changed. A missing one is skipped.
+pub(crate) fn confine(writable: &[String]) -> Result<(), Fault> {
     let abi = ABI::V7;
-    let list = AccessFs::ReadDir;
-    let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let write = AccessFs::from_write(abi);
+    let use_it = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
+    let change = AccessFs::from_write(abi);
     let landlock = |error: landlock::RulesetError| Fault {
         step: format!("landlock: {error}"),
         errno: libc::EINVAL,
@@ -30,27 +23,11 @@ pub(crate) fn confine(folders: &[Folder]) -> Result<(), Fault> {
         .and_then(|ruleset| ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal))
         .and_then(Ruleset::create)
         .map_err(landlock)?;
-    // Folders can be listed anywhere, or `os.listdir('/')` would break: a rule always covers what is below it.
-    let everywhere = Folder {
-        path: "/".to_owned(),
-        write: false,
-        exec: false,
-    };
-    for folder in [&everywhere].into_iter().chain(folders) {
-        let Ok(path) = PathFd::new(&folder.path) else {
+    let everywhere = [("/", use_it)].into_iter();
+    for (path, access) in everywhere.chain(writable.iter().map(|path| (path.as_str(), change))) {
+        let Ok(path) = PathFd::new(path) else {
             continue;
         };
-        let mut access = if folder.path == "/" {
-            list.into()
-        } else {
-            read
-        };
-        if folder.write {
-            access |= write;
-        }
-        if folder.exec {
-            access |= AccessFs::Execute;
-        }
         ruleset = ruleset
             .add_rule(PathBeneath::new(path, access))
             .map_err(landlock)?;

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::broker::{Hello, Reply};
+use crate::broker::{Hello, Order, Reply};
 use crate::cgroup::Group;
 use crate::channel::{self, Fault};
 use crate::init::{Answer, Request};
 use crate::probe::Probe;
-use crate::spec::{Config, Error, Exit, Limits, Mode, Process, Spec, Usage};
+use crate::spec::{Config, Error, Exit, Late, Limits, Mode, Mount, Process, Spec, Usage};
 use crate::warden::{self, Warden};
 
 /// How long the broker or an init may take for one request. They take a millisecond; a machine that is
@@ -84,8 +84,15 @@ impl Host {
     /// Builds a sandbox without processes. Blocks for about a millisecond.
     pub fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
         spec.check()?;
-        let spec = resolved(spec)?;
-        let (reply, fds) = self.broker().ask(&spec)?;
+        let spec = Spec {
+            mounts: resolved(spec.mounts)?,
+            ..spec
+        };
+        let order = Order::Create(spec);
+        let (reply, fds) = self.broker().ask(&order, &[])?;
+        let Order::Create(spec) = order else {
+            unreachable!("it was made in the line above")
+        };
         let (init, group) = match reply {
             Reply::Created { init, group } => (init, group),
             Reply::Failed(fault) => return Err(setup(&fault)),
@@ -120,7 +127,9 @@ impl Host {
             lease,
             group,
             tmp: files.next().ok_or(Error::Gone)?,
-            memory_bytes: spec.memory_bytes,
+            mounts: files.next().ok_or(Error::Gone)?,
+            memory_bytes: AtomicU64::new(spec.memory_bytes),
+            tmp_bytes: AtomicU64::new(spec.tmp_bytes),
             frozen: AtomicBool::new(false),
             stopped: Mutex::new(None),
             idle: AtomicBool::new(true),
@@ -172,8 +181,12 @@ impl Broker {
         Ok(broker)
     }
 
-    fn ask(&mut self, spec: &Spec) -> Result<(Reply, Vec<OwnedFd>), Error> {
-        channel::send(&self.socket, spec, &[]).map_err(|_| Error::BrokerGone)?;
+    fn ask(
+        &mut self,
+        order: &Order,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Reply, Vec<OwnedFd>), Error> {
+        channel::send(&self.socket, order, fds).map_err(|_| Error::BrokerGone)?;
         self.answer()
     }
 
@@ -208,14 +221,14 @@ impl Drop for Broker {
 }
 
 /// Links in the sources are followed here, where they mean what the caller sees.
-fn resolved(mut spec: Spec) -> Result<Spec, Error> {
-    for mount in &mut spec.mounts {
+fn resolved(mut mounts: Vec<Mount>) -> Result<Vec<Mount>, Error> {
+    for mount in &mut mounts {
         mount.source = std::fs::canonicalize(&mount.source).map_err(|source| Error::Io {
             what: format!("mounting {}", mount.source.display()),
             source,
         })?;
     }
-    Ok(spec)
+    Ok(mounts)
 }
 
 fn setup(fault: &Fault) -> Error {
@@ -253,7 +266,10 @@ pub(crate) struct Inner {
     lease: OwnedFd,
     group: Option<Group>,
     tmp: OwnedFd,
-    memory_bytes: u64,
+    /// Its mount namespace, to attach something later.
+    mounts: OwnedFd,
+    memory_bytes: AtomicU64,
+    tmp_bytes: AtomicU64,
     frozen: AtomicBool,
     /// The processes that signals have stopped.
     stopped: Mutex<Option<Vec<OwnedFd>>>,
@@ -280,6 +296,33 @@ impl Sandbox {
         std::mem::take(&mut self.udp)
     }
 
+    /// Adds what was not known when the sandbox was built. Blocks for some tens of microseconds.
+    pub fn attach(&self, late: Late) -> Result<(), Error> {
+        late.check()?;
+        let inner = &self.inner;
+        let limit = |memory: u64, tmp: u64| memory.saturating_add(tmp);
+        let (memory, tmp) = (late.memory_bytes, late.tmp_bytes);
+        let tmp_before = inner.tmp_bytes.swap(tmp, Ordering::AcqRel);
+        let memory_before = inner.memory_bytes.swap(memory, Ordering::AcqRel);
+        let (before, after) = (limit(memory_before, tmp_before), limit(memory, tmp));
+        if let Some(group) = inner.group.as_ref().filter(|_| before != after) {
+            let set = group.set_memory(Path::new("/"), before, after);
+            set.map_err(|fault| io_error(&fault))?;
+        }
+        if late.mounts.is_empty() && tmp == tmp_before {
+            return Ok(());
+        }
+        let order = Order::Attach {
+            mounts: resolved(late.mounts)?,
+            tmp_bytes: (tmp != tmp_before).then_some(tmp),
+        };
+        match self.host.broker().ask(&order, &[inner.mounts.as_fd()])?.0 {
+            Reply::Attached => Ok(()),
+            Reply::Failed(fault) => Err(setup(&fault)),
+            _ => Err(Error::BrokerGone),
+        }
+    }
+
     /// Starts a process; returns when its program has been loaded. All processes of a sandbox share its
     /// namespaces and limits.
     pub fn spawn(&self, process: Process) -> Result<Child, Error> {
@@ -293,6 +336,7 @@ impl Sandbox {
             fds: numbers,
             stdout: process.stdout.is_some(),
             stderr: process.stderr.is_some(),
+            memory_bytes: self.inner.memory_bytes.load(Ordering::Acquire),
         };
         let files: Vec<OwnedFd> = files
             .into_iter()
@@ -507,20 +551,17 @@ impl Inner {
     pub fn check_memory(&self) {
         if let Some(group) = &self.group {
             // An upper bound that costs one read; most of the time it settles the matter.
-            let settled = self.peak.load(Ordering::Acquire).min(self.memory_bytes);
+            let limit = self.memory_bytes.load(Ordering::Acquire);
+            let settled = self.peak.load(Ordering::Acquire).min(limit);
             if group.charged_bytes(Path::new("/")) <= settled {
                 return;
             }
         }
         let Ok(held) = self.held_bytes() else { return };
         self.peak.fetch_max(held, Ordering::AcqRel);
-        if held > self.memory_bytes {
-            tracing::debug!(
-                init = self.init,
-                held,
-                limit = self.memory_bytes,
-                "out of memory"
-            );
+        let limit = self.memory_bytes.load(Ordering::Acquire);
+        if held > limit {
+            tracing::debug!(init = self.init, held, limit, "out of memory");
             self.kills.fetch_add(1, Ordering::AcqRel);
             if self.ask(&Request::Kill, &[]).is_err() {
                 self.kill();

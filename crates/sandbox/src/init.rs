@@ -35,6 +35,8 @@ pub(crate) enum Request {
         fds: Vec<RawFd>,
         stdout: bool,
         stderr: bool,
+        /// What the sandbox's processes may hold by now; it may have changed since the sandbox was built.
+        memory_bytes: u64,
     },
     /// Stop every process.
     Stop,
@@ -47,7 +49,7 @@ pub(crate) enum Request {
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The sandbox is complete; listeners, UDP sockets and `/tmp` come along.
+    /// The sandbox is complete; listeners, UDP sockets, `/tmp` and the mount namespace come along.
     Ready,
     /// A process runs; its pidfd and the pipe that will tell its end come along. The pid is that inside.
     Spawned {
@@ -130,7 +132,9 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
         Egress::Transparent => route::everything_is_local().step("local default route")?,
     }
     let mut files = sockets(spec)?;
+    let mounts = rootfs::mount_namespace()?;
     files.push(rootfs::enter(spec, seed.mode, seed.owner, seed.idmap)?);
+    files.push(mounts);
     drop_privileges(seed)?;
     let children = sys::child_signals().step("signalfd")?;
     Ok((files, children))
@@ -188,7 +192,7 @@ fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .step("parent death signal")?;
     rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
-    confine::confine(&rootfs::folders(seed.spec))?;
+    confine::confine(&rootfs::writable(seed.spec))?;
     seed.filter.load()
 }
 
@@ -288,8 +292,10 @@ fn handle(
             fds: numbers,
             stdout,
             stderr,
+            memory_bytes,
         } => {
-            let program = Program::new(argv, env, cwd, numbers, stdout, stderr, fds)?;
+            let mut program = Program::new(argv, env, cwd, numbers, stdout, stderr, fds)?;
+            program.memory_bytes = memory_bytes;
             spawn(seed, running, &program)
         }
         Request::Stop => sys::signal_everyone(libc::SIGSTOP)
@@ -315,6 +321,7 @@ struct Program {
     cwd: CString,
     /// Descriptor here, number there.
     fds: Vec<(OwnedFd, RawFd)>,
+    memory_bytes: u64,
 }
 
 impl Program {
@@ -344,6 +351,7 @@ impl Program {
                 .collect::<Result<_, _>>()?,
             cwd: text(if cwd.is_empty() { "/".to_owned() } else { cwd })?,
             fds: fds.into_iter().zip(targets).collect(),
+            memory_bytes: 0,
         })
     }
 }
@@ -421,7 +429,7 @@ fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
     for (fd, number) in fds {
         sys::dup_to(fd, number).step("dup2")?;
     }
-    limit(seed)?;
+    limit(seed, program.memory_bytes)?;
     if seed.mode == Mode::Root {
         become_user(rootfs::USER, rootfs::GROUP)?;
     }
@@ -430,7 +438,7 @@ fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
 }
 
 /// Resource limits as AWS sets them, except that there are no core files.
-fn limit(seed: &Seed<'_>) -> Result<(), Fault> {
+fn limit(seed: &Seed<'_>, memory_bytes: u64) -> Result<(), Fault> {
     const STACK_BYTES: u64 = 8 << 20;
     const LOCKED_BYTES: u64 = 64 << 10;
     let spec = seed.spec;
@@ -448,7 +456,7 @@ fn limit(seed: &Seed<'_>) -> Result<(), Fault> {
     if seed.best_effort {
         // A backstop only: the warden kills at the limit itself. Address space is no measure, because Java
         // and V8 reserve much more than they use.
-        limits.push((Resource::Data, spec.memory_bytes * 2 + (64 << 20)));
+        limits.push((Resource::Data, memory_bytes.saturating_mul(2) + (64 << 20)));
     }
     for (resource, value) in limits {
         let most = rustix::process::getrlimit(resource)

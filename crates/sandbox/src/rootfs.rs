@@ -16,7 +16,6 @@ use rustix::mount::{
 };
 
 use crate::channel::{Fault, Step};
-use crate::confine::Folder;
 use crate::spec::{Mode, Mount, Spec};
 use crate::sys;
 
@@ -416,8 +415,10 @@ pub(crate) fn enter(
     idmap: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Fault> {
     let root = Path::new(TEMPLATE);
-    private_tmpfs(&root.join("tmp"), spec.tmp_bytes, mode, owner)?;
-    private_tmpfs(&root.join("dev/shm"), spec.shm_bytes.max(4096), mode, owner)?;
+    let plain = MountFlags::empty();
+    private_tmpfs(&root.join("tmp"), spec.tmp_bytes, plain, mode, owner)?;
+    let (shm, bytes) = (root.join("dev/shm"), spec.shm_bytes.max(4096));
+    private_tmpfs(&shm, bytes, MountFlags::NOEXEC, mode, owner)?;
     mount_proc(root)?;
     for Mount {
         source,
@@ -451,22 +452,77 @@ pub(crate) fn enter(
     .step("open /tmp")
 }
 
-fn private_tmpfs(target: &Path, bytes: u64, mode: Mode, owner: u32) -> Result<(), Fault> {
-    // A file of one page per inode, and never so few that small folders fill up.
-    let inodes = (bytes / 4096).max(1024);
+/// The calling process's mount namespace.
+pub(crate) fn mount_namespace() -> Result<OwnedFd, Fault> {
+    rustix::fs::open(
+        Path::new(HOST).join("proc/self/ns/mnt"),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Bits::empty(),
+    )
+    .step("own mount namespace")
+}
+
+/// Copies of the sources of late mounts, made where the host's files can be seen.
+pub(crate) fn late_trees(
+    mounts: &[Mount],
+    idmap: Option<BorrowedFd<'_>>,
+) -> Result<Vec<OwnedFd>, Fault> {
+    let tree = |mount: &Mount| {
+        Attributes {
+            read_only: true,
+            exec: mount.exec,
+            idmap,
+        }
+        .tree(&below(HOST, &mount.source))
+    };
+    mounts.iter().map(tree).collect()
+}
+
+/// Puts them in place, and gives `/tmp` its size, from inside the sandbox's mount namespace.
+pub(crate) fn place_late(
+    mounts: &[Mount],
+    trees: &[OwnedFd],
+    tmp_bytes: Option<u64>,
+) -> Result<(), Fault> {
+    for (mount, tree) in mounts.iter().zip(trees) {
+        put(tree, &mount.target)?;
+    }
+    match tmp_bytes {
+        Some(bytes) => rustix::mount::mount_remount(
+            "/tmp",
+            MountFlags::NOSUID | MountFlags::NODEV,
+            size_of_tmpfs(bytes),
+        )
+        .step("the size of /tmp"),
+        None => Ok(()),
+    }
+}
+
+/// A file of one page per inode, and never so few that small folders fill up.
+fn size_of_tmpfs(bytes: u64) -> String {
+    format!("size={bytes},nr_inodes={}", (bytes / 4096).max(1024))
+}
+
+fn private_tmpfs(
+    target: &Path,
+    bytes: u64,
+    more: MountFlags,
+    mode: Mode,
+    owner: u32,
+) -> Result<(), Fault> {
     let owner = if mode == Mode::Root {
         format!(",uid={owner},gid={owner}")
     } else {
         String::new()
     };
-    let options = format!("mode=1777,size={bytes},nr_inodes={inodes}{owner}\0");
+    let options = format!("mode=1777,{}{owner}\0", size_of_tmpfs(bytes));
     let options =
         std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).expect("ends with a zero");
     mount(
         "tmpfs",
         target,
         "tmpfs",
-        MountFlags::NOSUID | MountFlags::NODEV,
+        MountFlags::NOSUID | MountFlags::NODEV | more,
         options,
     )
     .step(format!("mounting {}", target.display()))
@@ -507,8 +563,25 @@ struct Attributes<'a> {
     idmap: Option<BorrowedFd<'a>>,
 }
 
+/// Mounts a copy that [`Attributes::tree`] made.
+fn put(tree: &OwnedFd, target: &Path) -> Result<(), Fault> {
+    move_mount(
+        tree,
+        "",
+        CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .step(format!("mounting at {}", target.display()))
+}
+
 impl Attributes<'_> {
     fn bind(&self, source: &Path, target: &Path) -> Result<(), Fault> {
+        put(&self.tree(source)?, target)
+    }
+
+    /// A copy of a mount that is nowhere yet.
+    fn tree(&self, source: &Path) -> Result<OwnedFd, Fault> {
         let mut set = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
         if self.read_only {
             set |= libc::MOUNT_ATTR_RDONLY;
@@ -528,40 +601,17 @@ impl Attributes<'_> {
             sys::mount_setattr(tree.as_fd(), set, None, true)
                 .step(format!("mount_setattr /{name}"))?;
         }
-        move_mount(
-            &tree,
-            "",
-            CWD,
-            target,
-            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-        )
-        .step(format!("mounting /{name} at {}", target.display()))
+        Ok(tree)
     }
 }
 
-/// What a process inside may touch, for Landlock.
-pub(crate) fn folders(spec: &Spec) -> Vec<Folder> {
-    let folder = |path: &str, write, exec| Folder {
-        path: path.to_owned(),
-        write,
-        exec,
-    };
-    let mut folders: Vec<Folder> = [
-        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc",
-    ]
-    .map(|path| folder(path, false, true))
-    .into();
-    folders.extend([
-        folder("/tmp", true, true),
-        folder("/dev", true, false),
-        folder("/proc", true, false),
-    ]);
-    folders.extend(spec.mounts.iter().map(|mount| Folder {
-        path: mount.target.display().to_string(),
-        write: !mount.read_only,
-        exec: mount.exec,
-    }));
-    folders
+/// Where a process inside may write, for Landlock. What may be read and executed is what is there: the root is put
+/// together from nothing, and code that is attached late could not be named in a domain that is entered before.
+pub(crate) fn writable(spec: &Spec) -> Vec<String> {
+    let own = ["/tmp", "/dev", "/proc"].map(str::to_owned);
+    let mounts = spec.mounts.iter().filter(|mount| !mount.read_only);
+    let mounts = mounts.map(|mount| mount.target.display().to_string());
+    own.into_iter().chain(mounts).collect()
 }
 
 fn below(root: &str, path: &Path) -> PathBuf {

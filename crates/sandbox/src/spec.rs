@@ -236,6 +236,31 @@ fn check_target(target: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// What a sandbox gets after it was built, when it is known whose it will be. See [`Sandbox::attach`](crate::Sandbox::attach).
+#[derive(Clone, Debug)]
+pub struct Late {
+    /// Read-only bind mounts, over folders that are there: `/var/task`, `/opt`, or targets of the specification.
+    pub mounts: Vec<Mount>,
+    /// Size of `/tmp`.
+    pub tmp_bytes: u64,
+    /// Memory of all processes together, without `/tmp`.
+    pub memory_bytes: u64,
+}
+
+impl Late {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.mounts.len() > MOUNTS_MAX || self.mounts.iter().any(|mount| !mount.read_only) {
+            return Err(Error::Spec("late mounts are few and read-only".to_owned()));
+        }
+        if self.memory_bytes == 0 || self.tmp_bytes == 0 {
+            return Err(Error::Spec("memory and /tmp must not be 0".to_owned()));
+        }
+        self.mounts
+            .iter()
+            .try_for_each(|mount| check_target(&mount.target))
+    }
+}
+
 /// One process to start in a sandbox. Standard input is `/dev/null`; nothing of the host's environment or
 /// descriptors is inherited.
 #[derive(Debug, Default)]

@@ -42,6 +42,8 @@ pub struct Runtime {
     pub digest: String,
     /// Whether AWS no longer offers it.
     pub deprecated: bool,
+    /// Whether its bootstrap can wait for an assignment before it knows its function.
+    pub parks: bool,
 }
 
 /// A host path seen inside the sandbox, read-only.
@@ -260,5 +262,6 @@ fn provided(known: &'static Identifier) -> Runtime {
         digest: python::hex_digest(&[version.as_bytes()]),
         version: format!("{version}.v1"),
         deprecated: known.lifecycle != Lifecycle::Current,
+        parks: false,
     }
 }

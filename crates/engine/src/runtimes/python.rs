@@ -53,6 +53,7 @@ pub(super) fn runtime(
         env: variables(python),
         version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
         digest: digest(python),
+        parks: true,
         ..runtime_facts(known, python)
     })
 }
@@ -131,6 +132,7 @@ fn runtime_facts(known: &'static Identifier, python: &Python) -> Runtime {
         version: String::new(),
         digest: String::new(),
         deprecated: known.lifecycle != Lifecycle::Current,
+        parks: false,
     }
 }
 

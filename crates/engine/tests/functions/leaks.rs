@@ -202,6 +202,8 @@ def handler(event, context):
 async fn settled(bed: &Bed) {
     for _ in 0..2000 {
         if bed.engine.environments() == 0 && bed.engine.is_quiet() {
+            // Neither do the sandboxes that were made ahead.
+            bed.engine.shed().await;
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

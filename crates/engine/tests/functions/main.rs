@@ -6,5 +6,6 @@ mod catalogue;
 mod inputs;
 mod leaks;
 mod life;
+mod parked;
 mod protocol;
 mod provisioned;

@@ -1,0 +1,420 @@
+//! Slots: sandboxes made ahead of the functions that they will belong to.
+//!
+//! Everything generic is in place: namespaces, limits, listeners, the runtime's files, and for runtimes that can *park*
+//! an interpreter that has loaded its bootstrap and waits for an assignment. What a slot lacks is a function. A slot is
+//! given to one environment and never comes back, so no code of a function ever runs in the slot of another.
+//!
+//! How many wait follows what was taken lately, within limits of number and memory. They are made after answers, one at
+//! a time, and their absence costs an invocation time, never its success.
+
+use std::collections::HashMap;
+use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sandbox::{Process, Sandbox};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Client;
+use crate::http::{Connection, Method};
+use crate::log::{Pipes, Readers, TELEMETRY_FD};
+use crate::runtimes::Runtime;
+use crate::shared::Shared;
+use crate::spec::{FunctionSpec, NetworkPolicy};
+use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
+
+/// Most slots that wait, of all kinds together.
+const SLOTS_MAX: usize = 32;
+/// What an interpreter that waits takes, roughly, and the part of the memory budget that all of them may take.
+const SLOT_MB: u64 = 16;
+const SLOTS_BUDGET_DIVISOR: u64 = 8;
+/// Demand is the most that was taken in one such window.
+const DEMAND_WINDOW: Duration = Duration::from_millis(500);
+/// After this long without a higher one the demand is halved.
+const DEMAND_MEMORY: Duration = Duration::from_secs(60);
+/// Making slots waits for quiet, but not longer than this for each.
+const QUIET_LIMIT: Duration = Duration::from_millis(250);
+const QUIET_TICK: Duration = Duration::from_millis(2);
+/// How long an interpreter may take until it waits.
+const PARK_LIMIT: Duration = Duration::from_secs(10);
+/// After a failure no slot of that kind is made for this long.
+const FAILURE_REST: Duration = Duration::from_secs(30);
+/// Kinds remembered; more than there are runtimes.
+const KINDS_MAX: usize = 128;
+/// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
+const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
+/// What our bootstraps ask for while they wait.
+const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
+
+/// What slots have in common with a function that fits them.
+#[derive(Clone)]
+pub(crate) struct Kind {
+    runtime: Arc<Runtime>,
+    network: NetworkPolicy,
+    /// With an interpreter that waits.
+    parked: bool,
+}
+
+impl Kind {
+    /// The slots that a function fits. What its own variables change when an interpreter starts cannot be parked.
+    pub(crate) fn of(spec: &FunctionSpec) -> Kind {
+        let variables = spec.platform_env.iter().chain(&spec.env);
+        let parked =
+            spec.runtime.parks && !variables.map(|(name, _)| name.as_str()).any(binds_at_start);
+        Kind {
+            runtime: spec.runtime.clone(),
+            network: spec.network,
+            parked,
+        }
+    }
+
+    fn key(&self) -> String {
+        let Kind {
+            runtime,
+            network,
+            parked,
+        } = self;
+        format!("{}/{}/{network:?}/{parked}", runtime.id, runtime.digest)
+    }
+}
+
+/// A sandbox without a function.
+pub(crate) struct Slot {
+    /// The environment's name to be.
+    pub(crate) name: String,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) runtime_api: tokio::net::TcpListener,
+    pub(crate) endpoint: TcpListener,
+    /// The way to the internet, if the slot is for functions that have one.
+    pub(crate) outbound: Vec<TcpListener>,
+    pub(crate) udp: Vec<UdpSocket>,
+    pub(crate) pipes: Pipes,
+    pub(crate) readers: Readers,
+    pub(crate) parked: Option<Parked>,
+}
+
+/// An interpreter that waits for its assignment.
+pub(crate) struct Parked {
+    pub(crate) child: sandbox::Child,
+    /// Its connection to the Runtime API, on which it asked for the assignment.
+    pub(crate) client: Client,
+}
+
+impl Slot {
+    /// Makes a slot without an interpreter.
+    pub(crate) async fn make(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
+        if let (NetworkPolicy::Internet, Some(egress)) = (kind.network, &shared.egress) {
+            egress.plan(&mut plan);
+        }
+        let host = shared.host.clone();
+        let made = tokio::task::spawn_blocking(move || host.create(plan)).await;
+        let mut sandbox = made.map_err(text)?.map_err(text)?;
+        let mut listeners = sandbox.take_listeners().into_iter();
+        let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
+            return Err("the sandbox gave no listeners".to_owned());
+        };
+        runtime_api.set_nonblocking(true).map_err(text)?;
+        endpoint.set_nonblocking(true).map_err(text)?;
+        let (pipes, readers) = crate::log::pipes().map_err(text)?;
+        Ok(Slot {
+            name,
+            udp: sandbox.take_udp(),
+            sandbox,
+            runtime_api: tokio::net::TcpListener::from_std(runtime_api).map_err(text)?,
+            endpoint,
+            outbound: listeners.collect(),
+            pipes,
+            readers,
+            parked: None,
+        })
+    }
+
+    /// Starts an interpreter in it and waits until that waits.
+    async fn park(self, runtime: &Runtime) -> Result<Slot, String> {
+        let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(text);
+        let process = Process {
+            argv: runtime.argv.clone(),
+            env: parked_variables(runtime),
+            cwd: PathBuf::from("/"),
+            stdout: Some(duplicate(&self.pipes.output)?),
+            stderr: Some(duplicate(&self.pipes.output)?),
+            fds: vec![(TELEMETRY_FD, duplicate(&self.pipes.frames)?)],
+        };
+        let started = tokio::task::spawn_blocking(move || {
+            let child = self.sandbox.spawn(process);
+            (self, child)
+        });
+        let (mut slot, child) = started.await.map_err(text)?;
+        let child = child.map_err(text)?;
+        let asked = tokio::time::timeout(PARK_LIMIT, slot.asked()).await;
+        match asked {
+            Ok(Ok(client)) => {
+                slot.parked = Some(Parked { child, client });
+                Ok(slot)
+            }
+            other => {
+                let why = match other {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "it did not ask in time".to_owned(),
+                };
+                // Waits until the sandbox is gone, so not on this thread.
+                tokio::task::spawn_blocking(move || drop(slot))
+                    .await
+                    .map_err(text)?;
+                Err(why)
+            }
+        }
+    }
+
+    async fn asked(&self) -> std::io::Result<Client> {
+        let (stream, _) = self.runtime_api.accept().await?;
+        let mut connection = Connection::new(stream);
+        match connection.head().await? {
+            Some(head) if head.method == Method::Get && head.path == ASSIGNMENT_PATH => {
+                Ok(Client::new(connection))
+            }
+            _ => Err(std::io::Error::other("it asked for something else")),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        let ended = |parked: &Parked| !matches!(parked.child.try_wait(), Ok(None));
+        !self.parked.as_ref().is_some_and(ended)
+    }
+}
+
+/// The sandbox of a runtime, without code and layers.
+fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox::Spec {
+    let mut plan = sandbox::Spec::new(name);
+    let mount =
+        |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
+    plan.mounts = runtime.mounts.iter().map(mount).collect();
+    plan.memory_bytes = PARKED_MEMORY_BYTES;
+    let local = std::net::Ipv4Addr::LOCALHOST;
+    plan.listeners = [RUNTIME_API_PORT, endpoint_port]
+        .map(|port| SocketAddrV4::new(local, port))
+        .to_vec();
+    plan
+}
+
+/// The slots that wait.
+#[derive(Default)]
+pub(crate) struct Slots {
+    shelves: Mutex<HashMap<String, Shelf>>,
+    wanted: Notify,
+    /// Held while a slot is being made, so that [`Slots::shed`] misses none.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// Those of one kind.
+struct Shelf {
+    kind: Kind,
+    ready: Vec<Slot>,
+    demand: Demand,
+    rest_until: Option<Instant>,
+}
+
+/// How many are likely to be taken at once.
+struct Demand {
+    window: Instant,
+    taken: usize,
+    peak: usize,
+    peaked: Instant,
+}
+
+impl Demand {
+    fn new(now: Instant) -> Demand {
+        Demand {
+            window: now,
+            taken: 0,
+            peak: 1,
+            peaked: now,
+        }
+    }
+
+    fn take(&mut self, now: Instant) {
+        if now.duration_since(self.window) > DEMAND_WINDOW {
+            (self.window, self.taken) = (now, 0);
+        }
+        self.taken += 1;
+        if self.taken >= self.peak {
+            (self.peak, self.peaked) = (self.taken, now);
+        }
+    }
+
+    fn now(&mut self, now: Instant) -> usize {
+        if now.duration_since(self.peaked) > DEMAND_MEMORY {
+            (self.peak, self.peaked) = ((self.peak / 2).max(1), now);
+        }
+        self.peak
+    }
+}
+
+impl Slots {
+    /// A slot for a function, if one waits.
+    pub(crate) fn take(&self, kind: &Kind) -> Option<Slot> {
+        let (now, mut shelves) = (Instant::now(), self.shelves());
+        let shelf = shelf(&mut shelves, kind, now)?;
+        shelf.demand.take(now);
+        // The one that was made last is the most likely to be in caches.
+        let slot = std::iter::from_fn(|| shelf.ready.pop()).find(Slot::is_alive);
+        drop(shelves);
+        self.wanted.notify_one();
+        slot
+    }
+
+    /// A function of this kind is there, so one slot shall wait.
+    pub(crate) fn expect(&self, kind: &Kind) {
+        shelf(&mut self.shelves(), kind, Instant::now());
+        self.wanted.notify_one();
+    }
+
+    /// Makes slots until `stop`, then takes all of them down.
+    pub(crate) async fn look_after(shared: Arc<Shared>, stop: CancellationToken) {
+        let slots = &shared.slots;
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = quiet(&shared) => {}
+            }
+            if slots.make_one(&shared).await {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = slots.wanted.notified() => {}
+                // Demand falls by itself, and rests after failures end.
+                () = tokio::time::sleep(FAILURE_REST) => dispose(slots.take_extra()).await,
+            }
+        }
+        slots.shed().await;
+    }
+
+    /// Makes a slot of a kind that has too few; false when there is none.
+    async fn make_one(&self, shared: &Arc<Shared>) -> bool {
+        let _making = self.making.lock().await;
+        let Some(kind) = self.missing(shared.config.memory_mb_max) else {
+            return false;
+        };
+        let made = match Slot::make(shared, &kind).await {
+            Ok(slot) if kind.parked => slot.park(&kind.runtime).await,
+            other => other,
+        };
+        self.put(&kind, made);
+        true
+    }
+
+    /// A kind that has fewer than it should.
+    fn missing(&self, memory_mb_max: u64) -> Option<Kind> {
+        let now = Instant::now();
+        let budget = memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
+        let most = SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX));
+        let mut shelves = self.shelves();
+        let waiting: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
+        if waiting >= most {
+            return None;
+        }
+        let lacking = |shelf: &mut Shelf| {
+            let rests = shelf.rest_until.is_some_and(|until| now < until);
+            !rests && shelf.ready.len() < shelf.demand.now(now)
+        };
+        // The emptiest first, so that no kind goes without because of another.
+        let mut lacking: Vec<&Shelf> = shelves
+            .values_mut()
+            .filter_map(|shelf| lacking(shelf).then_some(&*shelf))
+            .collect();
+        lacking.sort_by_key(|shelf| shelf.ready.len());
+        lacking.first().map(|shelf| shelf.kind.clone())
+    }
+
+    fn put(&self, kind: &Kind, made: Result<Slot, String>) {
+        let now = Instant::now();
+        let mut shelves = self.shelves();
+        let Some(shelf) = shelf(&mut shelves, kind, now) else {
+            return;
+        };
+        match made {
+            Ok(slot) => shelf.ready.push(slot),
+            Err(why) => {
+                shelf.rest_until = Some(now + FAILURE_REST);
+                tracing::warn!(runtime = kind.runtime.id, why, "no sandbox was made ahead");
+            }
+        }
+    }
+
+    /// Slots beyond what demand has fallen to.
+    fn take_extra(&self) -> Vec<Slot> {
+        let now = Instant::now();
+        let mut extra = Vec::new();
+        for shelf in self.shelves().values_mut() {
+            let keep = shelf.demand.now(now).min(shelf.ready.len());
+            extra.extend(shelf.ready.drain(keep..));
+        }
+        extra
+    }
+
+    fn take_all(&self) -> Vec<Slot> {
+        let shelves = std::mem::take(&mut *self.shelves());
+        shelves
+            .into_values()
+            .flat_map(|shelf| shelf.ready)
+            .collect()
+    }
+
+    /// Takes down all that wait.
+    pub(crate) async fn shed(&self) {
+        let _making = self.making.lock().await;
+        dispose(self.take_all()).await;
+    }
+
+    /// Slots that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shelves().values().map(|shelf| shelf.ready.len()).sum()
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, HashMap<String, Shelf>> {
+        // Every change is one push or one removal, so a panic elsewhere leaves it whole.
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The shelf of a kind; none when there are too many kinds.
+fn shelf<'a>(
+    shelves: &'a mut HashMap<String, Shelf>,
+    kind: &Kind,
+    now: Instant,
+) -> Option<&'a mut Shelf> {
+    let key = kind.key();
+    if shelves.len() >= KINDS_MAX && !shelves.contains_key(&key) {
+        return None;
+    }
+    Some(shelves.entry(key).or_insert_with(|| Shelf {
+        kind: kind.clone(),
+        ready: Vec::new(),
+        demand: Demand::new(now),
+        rest_until: None,
+    }))
+}
+
+/// Waits until no invocation runs, or for long enough.
+async fn quiet(shared: &Shared) {
+    let until = tokio::time::Instant::now() + QUIET_LIMIT;
+    while !shared.invocations.is_empty() && tokio::time::Instant::now() < until {
+        tokio::time::sleep(QUIET_TICK).await;
+    }
+}
+
+/// Takes slots down. Each waits until nothing of it is left, so not on this thread.
+async fn dispose(slots: Vec<Slot>) {
+    if let Err(error) = tokio::task::spawn_blocking(move || drop(slots)).await {
+        tracing::error!(%error, "sandboxes were not taken down");
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

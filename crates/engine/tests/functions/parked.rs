@@ -1,0 +1,185 @@
+//! Environments that were made ahead: they behave like all others, and nothing of one function reaches another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{FunctionSpec, Initialization};
+
+use crate::bed::Bed;
+
+/// Waits until a sandbox of the function's kind waits for it.
+async fn ahead(bed: &Bed, spec: &FunctionSpec) {
+    bed.engine.expect(spec);
+    for _ in 0..4000 {
+        if bed.engine.slots() > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("no sandbox was made ahead");
+}
+
+/// What a function sees of its surroundings, less what differs by design.
+const SURROUNDINGS: &str = "
+import json, os, sys
+def handler(event, context):
+    env = dict(os.environ)
+    stream = env.pop('AWS_LAMBDA_LOG_STREAM_NAME')
+    assert len(stream.rsplit(']', 1)[1]) == 32, stream
+    fds = sorted(os.listdir('/proc/self/fd'), key=int)
+    return json.dumps({
+        'env': env, 'path': sys.path, 'argv': sys.argv, 'cwd': os.getcwd(), 'uid': os.getuid(), 'gid': os.getgid(),
+        'modules': sorted(m for m in sys.modules if 'mayfly' in m or m.startswith('ctypes')),
+        'task': sorted(os.listdir('/var/task')), 'opt': os.listdir('/opt'), 'tmp': os.listdir('/tmp'),
+        'tmp_mb': os.statvfs('/tmp').f_blocks * os.statvfs('/tmp').f_frsize >> 20,
+        'pids': sorted(int(p) for p in os.listdir('/proc') if p.isdigit())[:1], 'fds': len(fds),
+        'status': sorted(l.strip() for l in open('/proc/self/status')
+                         if l.split(':')[0] in ('CapEff', 'CapPrm', 'CapInh', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp',
+                                                'Groups', 'Uid', 'Gid')),
+    }, sort_keys=True)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_interpreter_is_like_one_that_was_executed() {
+    let bed = Bed::new();
+    for python in bed.pythons() {
+        let id = python.id;
+        let mut spec = bed.function_on(python, "app.handler", &[("app.py", SURROUNDINGS)]);
+        spec.env = vec![("MINE".to_owned(), "gr\u{fc}n".to_owned())];
+        spec.ephemeral_mb = 600;
+        spec.memory_mb = 300;
+        let spec = Arc::new(spec);
+        let executed = bed.invoke(&spec, "{}").await;
+        assert!(!executed.failed(), "{id}: {}", executed.text());
+        bed.engine.retire("");
+        ahead(&bed, &spec).await;
+        let parked = bed.invoke(&spec, "{}").await;
+        assert_eq!(parked.text(), executed.text(), "{id}");
+        bed.engine.retire("");
+        bed.engine.shed().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_environment_runs_init_and_reports_it() {
+    let bed = Bed::new();
+    let spec = Arc::new(bed.function(
+        "
+import os, random
+token = random.random()
+print('init of', os.environ['AWS_LAMBDA_FUNCTION_NAME'])
+def handler(event, context): return token
+",
+    ));
+    let mut tokens = Vec::new();
+    for round in 0..3 {
+        ahead(&bed, &spec).await;
+        tokens.push(bed.invoke(&spec, "{}").await.text());
+        bed.engine.retire("");
+        let text = bed.recorder.text();
+        let count = |what: &str| text.matches(what).count();
+        assert_eq!(count("init of"), round + 1);
+        assert_eq!(count("Init Duration: "), round + 1, "{text}");
+        assert_eq!(count("INIT_START"), round + 1);
+    }
+    tokens.dedup();
+    assert_eq!(tokens.len(), 3, "{tokens:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_init_is_told_as_ever() {
+    let bed = Bed::new();
+    let spec = Arc::new(bed.function("import nope"));
+    ahead(&bed, &spec).await;
+    let answer = bed.invoke(&spec, "{}").await;
+    assert!(
+        answer.text().contains("Runtime.ImportModuleError"),
+        "{}",
+        answer.text()
+    );
+    let exits = Arc::new(bed.function("import os\nos._exit(3)"));
+    ahead(&bed, &exits).await;
+    let answer = bed.invoke(&exits, "{}").await;
+    assert!(answer.text().contains("exit status 3"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_those_of_the_function() {
+    let bed = Bed::new();
+    let mut spec =
+        bed.function("def handler(event, context):\n    return len(bytearray(event << 20))");
+    spec.memory_mb = 128;
+    let spec = Arc::new(spec);
+    ahead(&bed, &spec).await;
+    bed.invoke(&spec, "60").await.gives(&(60 << 20).to_string());
+    let answer = bed.invoke(&spec, "200").await;
+    assert!(answer.failed(), "{}", answer.text());
+    assert!(
+        bed.recorder.text().contains("Runtime.OutOfMemory"),
+        "{}",
+        bed.recorder.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_that_bind_at_start_are_there_at_start() {
+    let bed = Bed::new();
+    let mut spec =
+        bed.function("import sys\ndef handler(event, context):\n    return sys.flags.optimize");
+    ahead(&bed, &spec).await;
+    spec.env = vec![("PYTHONOPTIMIZE".to_owned(), "2".to_owned())];
+    bed.invoke(&Arc::new(spec), "{}").await.gives("2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_runtime_finds_a_slot() {
+    let bed = Bed::new();
+    let runtime = bed.catalogue.resolve("provided.al2023").unwrap();
+    let script = "#!/bin/sh\necho ran as $(id -u) >&2\nexit 7\n";
+    let spec = Arc::new(bed.function_on(runtime, "any", &[("bootstrap", script)]));
+    ahead(&bed, &spec).await;
+    let answer = bed.invoke(&spec, "{}").await;
+    assert!(answer.text().contains("exit status 7"), "{}", answer.text());
+    assert!(
+        bed.recorder.text().contains("ran as 993"),
+        "{}",
+        bed.recorder.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_know_why_they_were_initialised() {
+    let bed = Bed::new();
+    let code = "import os\ndef handler(event, context):\n    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']";
+    for (kind, word) in [
+        (Initialization::OnDemand, "on-demand"),
+        (Initialization::Provisioned, "provisioned-concurrency"),
+        (Initialization::SnapStart, "snap-start"),
+    ] {
+        let mut spec = bed.function(code);
+        spec.initialization = kind;
+        bed.invoke(&Arc::new(spec), "{}")
+            .await
+            .gives(&format!("\"{word}\""));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_can_run_ahead() {
+    let bed = Bed::new();
+    let spec = Arc::new(bed.function("print('init')\ndef handler(event, context):\n    return 1"));
+    bed.engine.prepare(spec.clone()).await.unwrap();
+    bed.invoke(&spec, "{}").await.gives("1");
+    assert_eq!(bed.recorder.text().matches("init\n").count(), 1);
+    let broken = Arc::new(bed.function("raise ValueError('no')"));
+    match bed.engine.prepare(broken).await {
+        Err(engine::Unprepared::Init {
+            error_type,
+            document,
+        }) => {
+            assert_eq!(error_type, "ValueError");
+            assert!(String::from_utf8_lossy(&document).contains("\"errorMessage\": \"no\""));
+        }
+        other => panic!("{other:?}"),
+    }
+}
