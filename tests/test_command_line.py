@@ -83,6 +83,19 @@ def test_run_watches(hello):
         process.wait(m.DEADLINE_S)
 
 
+def test_sample_events_are_listed_and_printed():
+    listed = m.run("events", "sample").stdout.splitlines()
+    names = [line.split()[0] for line in listed]
+    assert {"s3", "sns", "sqs", "kinesis", "dynamodb", "scheduled", "codecommit", "api-gateway", "cognito"} <= set(
+        names
+    )
+    for name in names:
+        assert isinstance(json.loads(m.run("events", "sample", name).stdout), dict)
+    said = m.run("events", "sample", "nothing", check=False)
+    assert said.returncode == 1
+    assert "`mayfly events sample` lists those there are" in said.stderr
+
+
 def test_doctor_lists_what_there_is():
     said = m.run("doctor", check=False)
     assert said.returncode == 0, said.stdout

@@ -4,5 +4,6 @@
 
 pub mod pattern;
 mod raw;
+pub mod samples;
 pub mod schedule;
 pub mod transform;

@@ -15,6 +15,8 @@ pub enum Command {
     Run(RunArgs, Config),
     /// Look at what this machine offers.
     Doctor(Config),
+    /// Print a sample event, or list them.
+    SampleEvent(Option<String>),
     /// Print `docs/configuration.md`.
     ConfigReference,
     /// Print the version.
@@ -39,6 +41,11 @@ pub fn parse() -> Command {
             Command::Run(args, config(&mut command, matches, is_key_of_tools))
         }
         "doctor" => Command::Doctor(config(&mut command, matches, is_key_of_tools)),
+        "events" => Command::SampleEvent(
+            matches
+                .subcommand()
+                .and_then(|(_, sample)| sample.get_one::<String>("name").cloned()),
+        ),
         "config-reference" => Command::ConfigReference,
         _ => Command::Version,
     }
@@ -83,6 +90,17 @@ fn command() -> Clap {
             Clap::new("doctor").about("Say what this machine offers, and what to do about what is missing"),
             is_key_of_tools,
         ))
+        .subcommand(
+            Clap::new("events")
+                .about("Events to try functions and patterns with")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    Clap::new("sample")
+                        .about("Print a sample event of an AWS service, or list them")
+                        .arg(Arg::new("name").value_name("NAME").help("Which; all are listed without it")),
+                ),
+        )
         .subcommand(Clap::new("version").about("Print the version"))
         .subcommand(Clap::new("config-reference").hide(true))
 }

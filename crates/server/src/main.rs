@@ -1,7 +1,7 @@
 //! `mayfly`: AWS Lambda on your own machines.
 //!
 //! `serve` wires the crates together, `env` prints what clients need, `run` runs a handler once without a server,
-//! `doctor` says what this machine offers.
+//! `doctor` says what this machine offers, `events sample` prints events to try.
 
 mod app;
 mod cli;
@@ -14,6 +14,7 @@ mod logging;
 mod notify;
 mod reset;
 mod run;
+mod samples;
 mod serve;
 mod workers;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Env(config) => env::print(&config),
         Command::Run(args, config) => run::run(&args, &config),
         Command::Doctor(config) => doctor::examine(&config),
+        Command::SampleEvent(name) => samples::print(name.as_deref()),
         Command::ConfigReference => {
             print!("{}", config::reference());
             Ok(ExitCode::SUCCESS)
