@@ -154,7 +154,7 @@ def clean_environment():
     return kept | {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "/dev/null", "AWS_PAGER": ""}
 
 
-def run(*arguments, check=True, env=None, **options):
+def run(*arguments, check=True, env=None, timeout=120, **options):
     """The binary, to its end."""
     return subprocess.run(
         [BINARY, *arguments],
@@ -163,7 +163,7 @@ def run(*arguments, check=True, env=None, **options):
         text=True,
         check=check,
         stdin=subprocess.DEVNULL,
-        timeout=120,
+        timeout=timeout,
         **options,
     )
 

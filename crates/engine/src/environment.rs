@@ -33,7 +33,7 @@ use crate::provision::Keep;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
 use crate::slots::{Kind, Parked, Slot};
-use crate::spec::{Credentials, FunctionSpec, Initialization, NetworkPolicy, Refusal};
+use crate::spec::{Credentials, FunctionSpec, Initialization, Refusal};
 use crate::variables::{extension_variables, runtime_variables};
 
 /// The init phase; then init runs again inside the invocation
@@ -139,8 +139,8 @@ pub(crate) struct Environment {
     oom_kills: u64,
     external: Vec<String>,
     processes: Vec<ProcessEnd>,
-    /// The way to the internet, if the function has one.
-    door: Option<Arc<Door>>,
+    /// The way to AWS's host names, and to the internet if the function has one.
+    door: Arc<Door>,
     stop: CancellationToken,
     /// Ends the tasks of this environment when it is dropped, however that happens.
     _stop_guard: DropGuard,
@@ -188,12 +188,10 @@ impl Environment {
         initialization: Initialization,
     ) -> Result<Environment, Refusal> {
         let credentials = (spec.credentials)().map_err(Refusal::Credentials)?;
-        let egress = match spec.network {
-            NetworkPolicy::Endpoint => None,
-            NetworkPolicy::Internet => Some(shared.egress.clone().ok_or_else(|| {
-                internal("the function may reach the internet, and this engine has no way there")
-            })?),
-        };
+        if !shared.egress.has(spec.network) {
+            let text = "the function may reach the internet, and this engine has no way there";
+            return Err(internal(text));
+        }
         let kind = Kind::of(spec);
         let slot = match shared.slots.take(&kind) {
             Some(slot) => slot,
@@ -221,17 +219,15 @@ impl Environment {
         let log = Log::new(events, target, config, initialization, readers);
         let stop = CancellationToken::new();
         let stop_guard = stop.clone().drop_guard();
-        let door = egress.map(|egress| {
-            Door::open(
-                egress,
-                &spec.name,
-                outbound.into_iter(),
-                udp.into_iter(),
-                &shared.tasks,
-                stop.child_token(),
-            )
-        });
-        let door = door.transpose().map_err(internal)?;
+        let door = Door::open(
+            shared.egress.clone(),
+            (&spec.name, spec.network),
+            outbound.into_iter(),
+            udp.into_iter(),
+            &shared.tasks,
+            stop.child_token(),
+        );
+        let door = door.map_err(internal)?;
         shared.events.endpoint(spec, endpoint, stop.child_token());
         shared.tasks.spawn(log.clone().watch(stop.child_token()));
         let handle = Arc::new(Handle {
@@ -715,9 +711,7 @@ impl Environment {
             Ok::<(), sandbox::Error>(())
         });
         let reset = matches!(reset.await, Ok(Ok(())));
-        if let Some(door) = &self.door {
-            door.cut();
-        }
+        self.door.cut();
         self.active = None;
         self.waiting = None;
         self.extensions.clear();

@@ -1,8 +1,10 @@
 //! What the engine tells the rest of Mayfly while functions run.
 
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::spec::{FunctionSpec, Report};
@@ -19,7 +21,17 @@ pub trait Events: Send + Sync + 'static {
     /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
     /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. The listener does not block.
     fn endpoint(&self, function: &FunctionSpec, listener: TcpListener, stop: CancellationToken);
+
+    /// A function connected to a host name that is answered here ([`crate::Config::answers`]): serve AWS's APIs on the
+    /// connection, after a TLS handshake when the port was HTTPS's. Dropped when the environment ends. Without an
+    /// implementation the connection is closed.
+    fn connection(&self, stream: TcpStream, tls: bool) -> Serving {
+        Box::pin(async move { drop((stream, tls)) })
+    }
 }
+
+/// A connection that is being served.
+pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where an environment logs: each has a stream of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -42,8 +42,7 @@ impl Failure {
 
     /// Whether the function asked for AWS's SDK for Python, which is not there.
     pub(crate) fn misses_sdk(&self) -> bool {
-        const MISSING: &[u8] = b"No module named 'boto";
-        matches!(self, Failure::Init(error) if error.body.windows(MISSING.len()).any(|text| text == MISSING))
+        matches!(self, Failure::Init(error) if misses_sdk(error))
     }
 
     /// How REPORT and INIT_REPORT call it.
@@ -99,6 +98,13 @@ impl Failure {
             Failure::Entrypoint(text) | Failure::Extension { text, .. } => text.clone(),
         }
     }
+}
+
+/// Whether a function failed for want of AWS's SDK for Python. The name is in quotes, but for Python 2.
+pub(crate) fn misses_sdk(error: &RuntimeError) -> bool {
+    const MISSING: [&[u8]; 2] = [b"No module named 'boto", b"No module named boto"];
+    let says = |words: &[u8]| error.body.windows(words.len()).any(|text| text == words);
+    MISSING.into_iter().any(says)
 }
 
 /// The names that AWS's supervisor prints.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::admission::Slot;
 use crate::api::{Happening, RuntimeError, error_document, too_large};
 use crate::environment::{Environment, INIT_LIMIT, Idle, Signal};
-use crate::failure::Failure;
+use crate::failure::{Failure, misses_sdk};
 use crate::log::{InitReport, iso_now, now_ms, whole_ms};
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
@@ -37,8 +37,16 @@ const PREPARE_LIMIT_MIN: Duration = Duration::from_secs(130);
 /// Largest streamed answer (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>).
 const STREAM_BYTES_MAX: usize = 200 << 20;
 
-/// AWS's managed runtimes bring the SDK along; ours do not, and many functions rely on it.
-const SDK_ADVICE: &str = "Mayfly: this machine's runtime does not include boto3. Add it to the function's package or to a layer (pip install --target python boto3).\n";
+/// AWS's managed runtimes bring the SDK along; here it is added by a step of its own, and many functions rely on it.
+fn advise_about_sdk(environment: &Environment) {
+    let runtime = &environment.spec.runtime;
+    if runtime.sdk.is_none() {
+        let id = runtime.id;
+        environment.log.advice(&format!(
+            "Mayfly: the runtime {id} has no boto3 yet. Add it, and start the server again: mayfly runtime add-sdk {id}"
+        ));
+    }
+}
 
 /// Runs an invocation, if it is let in.
 pub(crate) async fn run(
@@ -170,7 +178,7 @@ pub(crate) fn report_init(
 ) {
     environment.log.drain_to_end();
     if failure.is_some_and(Failure::misses_sdk) {
-        environment.log.failure(SDK_ADVICE.to_owned());
+        advise_about_sdk(environment);
     }
     environment.log.init_report(&InitReport {
         duration,
@@ -521,6 +529,9 @@ impl Busy {
             && let Some(line) = failure.log_line(&self.invocation.request_id, &iso_now())
         {
             log.failure(line);
+        }
+        if matches!(&self.answer, Some(Answer::Error(error)) if misses_sdk(error)) {
+            advise_about_sdk(&self.environment);
         }
         let report = self.report();
         self.environment.init_duration = None;

@@ -31,7 +31,7 @@ use shared::Shared;
 use slots::{Kind, Slots};
 
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts};
-pub use events::{Events, LogLine, LogTarget};
+pub use events::{Events, LogLine, LogTarget, Serving};
 pub use provision::{Provision, ProvisionFailure, Provisioned, ProvisionedUse};
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Initialization, Invocation,
@@ -70,6 +70,9 @@ pub struct Config {
     pub endpoint_port: u16,
     /// The internet, for functions that may reach it. Without it there is none, whatever a function's specification says.
     pub egress: Option<EgressConfig>,
+    /// Host names that lead functions to this server: [`Events::connection`] gets what they connect to there. Without it
+    /// such names are like any other.
+    pub answers: Option<fn(&str) -> bool>,
     /// How sandboxes are made.
     pub sandbox: sandbox::Config,
 }
@@ -84,6 +87,7 @@ impl Config {
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,
             egress: None,
+            answers: None,
             sandbox: sandbox::Config::this_exe(),
         }
     }
@@ -220,8 +224,7 @@ impl Engine {
 
     /// What has come of outbound connections so far.
     pub fn egress_counts(&self) -> EgressCounts {
-        let egress = self.shared.egress.as_ref();
-        egress.map_or_else(EgressCounts::default, |egress| egress.counts())
+        self.shared.egress.counts()
     }
 
     /// How limits are kept on this machine, for logs and `mayfly doctor`.

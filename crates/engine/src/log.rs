@@ -254,6 +254,17 @@ impl Log {
         }
     }
 
+    /// A line of ours, about what to do.
+    pub(crate) fn advice(&self, text: &str) {
+        match self.config.format {
+            LogFormat::Text => self.platform(format!("{text}\n")),
+            LogFormat::Json => {
+                let record = json!({"timestamp": iso_now(), "level": "WARN", "message": text});
+                self.platform(record.to_string() + "\n");
+            }
+        }
+    }
+
     /// END and REPORT.
     pub(crate) fn end(&self, report: &Report, produced_bytes: usize) {
         match self.config.format {

@@ -36,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) provisions: Provisions,
     pub(crate) slots: Slots,
-    /// The way to the internet, if the configuration has one.
-    pub(crate) egress: Option<Arc<Egress>>,
+    /// AWS's host names, and the way to the internet if the configuration has one.
+    pub(crate) egress: Arc<Egress>,
     capacity: Capacity,
     /// Every task of the engine.
     pub(crate) tasks: TaskTracker,
@@ -56,7 +56,7 @@ impl Shared {
         Shared {
             provisions: Provisions::new(admission.clone()),
             capacity: Capacity::new(config.environments_max, config.memory_mb_max),
-            egress: config.egress.clone().map(Egress::new).map(Arc::new),
+            egress: Arc::new(Egress::new(&config, events.clone())),
             config,
             host,
             events,

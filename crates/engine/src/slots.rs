@@ -87,7 +87,7 @@ pub(crate) struct Slot {
     pub(crate) sandbox: Sandbox,
     pub(crate) runtime_api: tokio::net::TcpListener,
     pub(crate) endpoint: TcpListener,
-    /// The way to the internet, if the slot is for functions that have one.
+    /// The way to AWS's host names, and to the internet if the slot is for functions that have one.
     pub(crate) outbound: Vec<TcpListener>,
     pub(crate) udp: Vec<UdpSocket>,
     pub(crate) pipes: Pipes,
@@ -107,9 +107,7 @@ impl Slot {
     pub(crate) async fn make(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
-        if let (NetworkPolicy::Internet, Some(egress)) = (kind.network, &shared.egress) {
-            egress.plan(&mut plan);
-        }
+        shared.egress.plan(kind.network, &mut plan);
         let host = shared.host.clone();
         let made = tokio::task::spawn_blocking(move || host.create(plan)).await;
         let mut sandbox = made.map_err(text)?.map_err(text)?;

@@ -6,8 +6,9 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::{Events, FunctionSpec, LogLine, LogTarget, Report};
+use engine::{Events, FunctionSpec, LogLine, LogTarget, Report, Serving};
 use telemetry::{May, Telemetry};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use wire::{AccountId, Arn, Region, Scope};
 
@@ -18,14 +19,20 @@ const BELIEVED: Duration = Duration::from_secs(5);
 /// How many answers are remembered.
 const ANSWERS_MAX: usize = 10_000;
 
-/// Serves AWS's APIs on a listener inside an environment until it is told to stop.
-pub type Endpoint = Box<dyn Fn(TcpListener, CancellationToken) + Send + Sync>;
+/// Serves AWS's APIs to environments.
+pub trait Endpoint: Send + Sync {
+    /// On a listener inside an environment, until it is told to stop.
+    fn listen(&self, listener: TcpListener, stop: CancellationToken);
+
+    /// On a connection that a function made to one of AWS's host names, by HTTPS or plain.
+    fn serve(&self, stream: TcpStream, tls: bool) -> Serving;
+}
 
 /// What the engine tells, passed on.
 pub struct Sink {
     telemetry: Telemetry,
     roles: Arc<dyn Roles>,
-    endpoint: Endpoint,
+    endpoint: Arc<dyn Endpoint>,
     answers: Mutex<Answers>,
 }
 
@@ -41,7 +48,7 @@ struct Answer {
 
 impl Sink {
     /// To be given to the engine when it starts.
-    pub fn new(telemetry: Telemetry, roles: Arc<dyn Roles>, endpoint: Endpoint) -> Sink {
+    pub fn new(telemetry: Telemetry, roles: Arc<dyn Roles>, endpoint: Arc<dyn Endpoint>) -> Sink {
         Sink {
             telemetry,
             roles,
@@ -94,7 +101,11 @@ impl Events for Sink {
     fn report(&self, _: &FunctionSpec, _: &Report) {}
 
     fn endpoint(&self, _: &FunctionSpec, listener: TcpListener, stop: CancellationToken) {
-        (self.endpoint)(listener, stop);
+        self.endpoint.listen(listener, stop);
+    }
+
+    fn connection(&self, stream: TcpStream, tls: bool) -> Serving {
+        self.endpoint.serve(stream, tls)
     }
 }
 

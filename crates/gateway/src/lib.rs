@@ -6,6 +6,7 @@
 //! unlimited: every count, size and wait is in [`Limits`] or a constant beside its use.
 
 mod admin;
+mod authority;
 mod body;
 mod connection;
 mod listener;
@@ -13,6 +14,7 @@ mod metrics;
 mod request;
 
 pub use admin::{Found, Page, Reset};
+pub use authority::{Authority, AuthorityError};
 pub use listener::{Tls, TlsError};
 pub use metrics::{Measures, Metrics};
 
@@ -186,6 +188,12 @@ impl Gateway {
         Ok(())
     }
 
+    /// Serves one connection that a function made to a host name of AWS's, to its end. With TLS the connection begins with a
+    /// handshake.
+    pub async fn serve_inside(&self, stream: tokio::net::TcpStream, tls: Option<&Tls>) {
+        self.serve_name(stream, tls).await;
+    }
+
     /// Puts other services behind the door. Requests under way finish with the old ones.
     pub fn replace(&self, services: Services) {
         let services = Arc::new(services);
@@ -228,7 +236,10 @@ enum Origin {
         tls: bool,
     },
     /// Out of a sandbox.
-    Inside,
+    Inside {
+        /// Whether it is encrypted, which is a matter of form: it does not leave this machine.
+        tls: bool,
+    },
 }
 
 impl Origin {

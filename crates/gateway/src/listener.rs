@@ -64,12 +64,18 @@ impl Tls {
         }
         let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(certificates, key)?;
+        Ok(Tls::from(config))
+    }
+}
+
+impl From<ServerConfig> for Tls {
+    fn from(mut config: ServerConfig) -> Self {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Tls(TlsAcceptor::from(Arc::new(config))))
+        Tls(TlsAcceptor::from(Arc::new(config)))
     }
 }
 
@@ -104,10 +110,31 @@ impl Gateway {
         // environments end, and `stop` with them, before the drain does.
         let accept = self.accept(listener, (&room, &self.0.inside), |gateway, stream, _| {
             let stop = stop.clone();
-            async move { gateway.serve(stream, Origin::Inside, &stop).await }
+            async move {
+                gateway
+                    .serve(stream, Origin::Inside { tls: false }, &stop)
+                    .await
+            }
         });
         // Accepting never ends by itself, so this is `None`: stopped.
         let _ = stop.run_until_cancelled(accept).await;
+    }
+
+    /// Whoever accepted it ends it by dropping this future, so nothing else does.
+    pub(crate) async fn serve_name(&self, stream: TcpStream, tls: Option<&Tls>) {
+        let never = CancellationToken::new();
+        let Some(tls) = tls else {
+            let origin = Origin::Inside { tls: false };
+            return self.serve(stream, origin, &never).await;
+        };
+        match tokio::time::timeout(HANDSHAKE_WAIT_MAX, tls.0.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let origin = Origin::Inside { tls: true };
+                self.serve(stream, origin, &never).await;
+            }
+            Ok(Err(cause)) => debug!(%cause, "no TLS handshake with a function"),
+            Err(_) => debug!("the TLS handshake with a function took too long"),
+        }
     }
 
     /// Accepts for ever, as long as there is room, and serves each connection in a task of its own.

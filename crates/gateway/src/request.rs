@@ -11,7 +11,7 @@ use tracing::{Instrument, debug, error, info_span};
 use wire::sigv4::{
     self, CLOCK_SKEW_IAM, Claim, Family, Head, Refusal, Regions, Rules, Sha256, Verified,
 };
-use wire::{Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
+use wire::{AwsHost, Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
 
 use crate::body::{self, Held, ReplyBody, Unread};
 use crate::{Gateway, Origin, Services, admin};
@@ -57,7 +57,8 @@ impl Gateway {
             return reply;
         }
         let services = self.services();
-        let hint = scope_service(&head);
+        let at_host = || AwsHost::of(&head).map(|host| host.service.to_owned());
+        let hint = scope_service(&head).or_else(at_host);
         let found = services.router.find(&head, hint.as_deref());
         let Some(found) = found else {
             let unserved = self.unserved(&services, &head, hint, &request_id);
@@ -156,7 +157,12 @@ impl<'a> Asked<'a> {
         let family = family(found.protocol());
         let refused = |refusal: Refusal| self.gateway.refusal(&refusal, family);
         let names = self.signing_names(found);
-        let rules = rules(&names, found.protocol());
+        // A region's host takes signatures for that region only.
+        let region = AwsHost::of(self.head).and_then(|host| host.region);
+        let mut rules = rules(&names, found.protocol());
+        if let Some(region) = &region {
+            rules.regions = Regions::Only(std::slice::from_ref(region));
+        }
         let head = Head::from(self.head);
         let claim = Claim::read(&head, &rules, self.now).map_err(refused)?;
         let keyring = &self.services.keyring;
@@ -227,7 +233,7 @@ impl<'a> Asked<'a> {
         let region = Region::new(verified.region.as_str());
         let (source_ip, secure) = match self.origin {
             Origin::Outside { peer, tls } => (Some(peer.ip().to_canonical()), tls),
-            Origin::Inside => (None, false),
+            Origin::Inside { tls } => (None, tls),
         };
         Ok(Context {
             request_id: self.request_id.to_owned(),

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -36,6 +36,7 @@ pub(crate) struct Hello {
     pub uid_count: u32,
     pub cgroup_name: String,
     pub resolv_conf: String,
+    pub ca_bundle: Option<PathBuf>,
     /// Only look around, answer [`Reply::Probed`] and end.
     pub probe: bool,
 }
@@ -187,7 +188,7 @@ impl Broker {
             mode,
             owner,
             idmap.as_ref().map(AsFd::as_fd),
-            &hello.resolv_conf,
+            (&hello.resolv_conf, hello.ca_bundle.as_deref()),
         )?;
         let home = rootfs::mount_namespace()?;
         Ok(Broker {

@@ -175,6 +175,7 @@ impl Broker {
             uid_count: config.uid_count,
             cgroup_name: config.cgroup_name.clone(),
             resolv_conf: config.resolv_conf.clone(),
+            ca_bundle: config.ca_bundle.clone(),
             probe,
         };
         channel::send(&broker.socket, &hello, &[]).map_err(failed)?;

@@ -34,4 +34,6 @@ pub use broker::broker_main;
 pub use host::{Child, Host, Sandbox};
 pub use probe::{Finding, Level, Probe};
 pub use route::{Delivery, delivery};
-pub use spec::{Config, Egress, Error, Exit, Late, Limits, Mode, Mount, Process, Spec, Usage};
+pub use spec::{
+    CA_BUNDLE, Config, Egress, Error, Exit, Late, Limits, Mode, Mount, Process, Spec, Usage,
+};

@@ -16,7 +16,7 @@ use rustix::mount::{
 };
 
 use crate::channel::{Fault, Step};
-use crate::spec::{Mode, Mount, Spec};
+use crate::spec::{CA_BUNDLE, Mode, Mount, Spec};
 use crate::sys;
 
 /// Where the broker sees the host's root.
@@ -100,6 +100,14 @@ const ETC_FILES: &[&str] = &[
     "ssl/openssl.cnf",
     "timezone",
 ];
+/// Where programs look for certificates: OpenSSL, GnuTLS, Go and curl, on the distributions there are.
+const CA_BUNDLES: &[&str] = &[
+    "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "etc/pki/tls/cert.pem",
+    "etc/pki/tls/certs/ca-bundle.crt",
+    "etc/ssl/cert.pem",
+    "etc/ssl/certs/ca-certificates.crt",
+];
 /// Likewise folders; a name that ends in `*` is a prefix.
 const ETC_FOLDERS: &[&str] = &[
     "alternatives",
@@ -177,7 +185,7 @@ pub(crate) fn assemble(
     mode: Mode,
     owner: u32,
     idmap: Option<BorrowedFd<'_>>,
-    resolv_conf: &str,
+    (resolv_conf, ca_bundle): (&str, Option<&Path>),
 ) -> Result<(), Fault> {
     // Mounts that the host makes later must be reachable as sources; ours must never reach the host.
     mount_change(
@@ -216,6 +224,10 @@ pub(crate) fn assemble(
     let root = Path::new(TEMPLATE);
     make_tree(root)?;
     make_etc(root, idmap, resolv_conf)?;
+    if let Some(bundle) = ca_bundle {
+        let certificates = fs::read(below(HOST, bundle)).step("reading the certificates")?;
+        make_trust(root, &certificates)?;
+    }
     make_devices(root, mode)?;
     let read_only = Attributes {
         read_only: true,
@@ -290,6 +302,28 @@ fn make_etc(root: &Path, idmap: Option<BorrowedFd<'_>>, resolv_conf: &str) -> Re
                 idmap,
             }
             .bind(&on_host.join(&folder), &etc.join(&folder))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the certificates where programs look for them. Some of these places are links, to others of them; some are in
+/// folders of the host, which are not written to: a mount covers the file there.
+fn make_trust(root: &Path, certificates: &[u8]) -> Result<(), Fault> {
+    let bundle = below(TEMPLATE, Path::new(CA_BUNDLE));
+    make_parents(&bundle)?;
+    write_file(&bundle, certificates)?;
+    for name in CA_BUNDLES {
+        let path = root.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(data) if data.is_file() => {
+                rustix::mount::mount_bind(&bundle, &path).step(*name)?;
+            }
+            Ok(_) => {}
+            Err(_) => {
+                // Below a folder of the host nothing can be made, nor is it missed there.
+                let _ = make_parents(&path).map(|()| symlink(CA_BUNDLE, &path));
+            }
         }
     }
     Ok(())

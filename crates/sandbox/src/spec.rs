@@ -34,7 +34,13 @@ pub struct Config {
     pub cgroup_name: String,
     /// Contents of `/etc/resolv.conf` inside.
     pub resolv_conf: String,
+    /// Certificates to be trusted inside, instead of the host's: a PEM file, read once at start. It is seen at
+    /// [`CA_BUNDLE`] and wherever else programs look for one.
+    pub ca_bundle: Option<PathBuf>,
 }
+
+/// Where [`Config::ca_bundle`] is inside.
+pub const CA_BUNDLE: &str = "/etc/ssl/ca-bundle.pem";
 
 impl Config {
     /// Uses the running binary with the hidden argument `__sandbox`.
@@ -57,6 +63,7 @@ impl Config {
             // Without a socket on that port asking is refused at once; with one, it answers when its own
             // resolvers have had their time.
             resolv_conf: "nameserver 127.0.0.1\noptions timeout:10 attempts:1\n".to_owned(),
+            ca_bundle: None,
         }
     }
 }

@@ -23,6 +23,8 @@ use wire::{Mount, Router};
 use crate::config::Config;
 use crate::credentials::RootCredential;
 use crate::folder::Folder;
+use crate::inside::Inside;
+use crate::trust;
 use crate::workers::Workers;
 
 /// Everything behind the door.
@@ -65,7 +67,8 @@ impl App {
         let (telemetry, telemetry_workers) = Telemetry::open(&store).await?;
         let catalogue = discover(config, folder).await?;
         let roles = Arc::new(identity.clone());
-        let sink = Sink::new(telemetry.clone(), roles.clone(), inside(gateway.clone()));
+        let inside = Inside::new(folder, gateway)?;
+        let sink = Sink::new(telemetry.clone(), roles.clone(), Arc::new(inside));
         let engine = Engine::start(engine_config(config, folder), Arc::new(sink))?;
         let (functions, function_workers) = Functions::open(
             &store,
@@ -179,6 +182,16 @@ impl App {
                 egress.failed,
             ),
             (
+                "aws_connections_redirected_total",
+                "Connections of functions to AWS's host names, which are served here.",
+                egress.redirected,
+            ),
+            (
+                "aws_names_redirected_total",
+                "DNS queries of functions for AWS's host names, which are answered here.",
+                egress.names_redirected,
+            ),
+            (
                 "outbound_names_answered_total",
                 "DNS queries of functions that were answered.",
                 egress.queries,
@@ -265,6 +278,11 @@ fn engine_config(config: &Config, folder: &Folder) -> engine::Config {
         environments_max: config.environments_max,
         memory_mb_max: memory.unwrap_or_else(|| machine_memory_mb() / 4 * 3),
         egress: config.egress(),
+        answers: Some(wire::is_aws_host),
+        sandbox: sandbox::Config {
+            ca_bundle: Some(trust::bundle(folder)),
+            ..sandbox::Config::this_exe()
+        },
         ..engine::Config::new(folder.path().join("engine"))
     }
 }
@@ -279,7 +297,11 @@ fn machine_memory_mb() -> u64 {
 fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> functions::Config {
     let endpoint = format!("http://127.0.0.1:{}", engine::ENDPOINT_PORT_DEFAULT);
     functions::Config {
-        platform_variables: vec![("AWS_ENDPOINT_URL".to_owned(), endpoint)],
+        platform_variables: [("AWS_ENDPOINT_URL", endpoint)]
+            .into_iter()
+            .chain(trust::variables())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
         network: match config.internet {
             true => NetworkPolicy::Internet,
             false => NetworkPolicy::Endpoint,
@@ -304,22 +326,6 @@ async fn discover(config: &Config, folder: &Folder) -> Result<Catalogue> {
         }
     });
     Ok(catalogue)
-}
-
-/// Serves AWS's APIs inside sandboxes, through the same door. Events that a crash left behind may run before
-/// there is one; their connections wait in the listener's queue.
-fn inside(gateway: Arc<SetOnce<Gateway>>) -> functions::Endpoint {
-    Box::new(move |listener, stop| {
-        let gateway = gateway.clone();
-        tokio::spawn(async move {
-            let Some(gateway) = stop.run_until_cancelled(gateway.wait()).await else {
-                return;
-            };
-            if let Err(cause) = gateway.listen_inside(listener, stop.clone()) {
-                warn!(%cause, "a function does not reach AWS's APIs");
-            }
-        });
-    })
 }
 
 /// The links of GetFunction.

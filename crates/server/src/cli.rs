@@ -4,6 +4,7 @@ use clap::{Arg, ArgMatches, Args, Command as Clap, FromArgMatches, value_parser}
 
 use crate::config::{Config, FILE_FLAG, Form, Given, KEYS, Key};
 use crate::run::RunArgs;
+use crate::runtime::AddArgs;
 
 /// What the user wants done.
 pub enum Command {
@@ -13,6 +14,10 @@ pub enum Command {
     Env(Config),
     /// Run a handler once.
     Run(RunArgs, Config),
+    /// Print the runtimes and their SDKs.
+    RuntimeList(Config),
+    /// Add AWS's SDK to runtimes.
+    RuntimeAddSdk(AddArgs, Config),
     /// Look at what this machine offers.
     Doctor(Config),
     /// Print a sample event, or list them.
@@ -40,6 +45,7 @@ pub fn parse() -> Command {
             let args = RunArgs::from_arg_matches(matches).expect("clap has checked them");
             Command::Run(args, config(&mut command, matches, is_key_of_tools))
         }
+        "runtime" => runtime(&mut command, matches),
         "doctor" => Command::Doctor(config(&mut command, matches, is_key_of_tools)),
         "events" => Command::SampleEvent(
             matches
@@ -48,6 +54,18 @@ pub fn parse() -> Command {
         ),
         "config-reference" => Command::ConfigReference,
         _ => Command::Version,
+    }
+}
+
+fn runtime(command: &mut Clap, matches: &ArgMatches) -> Command {
+    let (name, matches) = matches.subcommand().expect("a subcommand is required");
+    let config = config(command, matches, is_key_of_tools);
+    match name {
+        "add-sdk" => {
+            let args = AddArgs::from_arg_matches(matches).expect("clap has checked them");
+            Command::RuntimeAddSdk(args, config)
+        }
+        _ => Command::RuntimeList(config),
     }
 }
 
@@ -86,6 +104,26 @@ fn command() -> Clap {
                 ),
             is_key_of_tools,
         ))
+        .subcommand(
+            Clap::new("runtime")
+                .about("List the runtimes of this machine, and add AWS's SDK to them")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(with_keys(
+                    Clap::new("list").about("Print the runtimes and the SDK of each"),
+                    is_key_of_tools,
+                ))
+                .subcommand(with_keys(
+                    AddArgs::augment_args(Clap::new("add-sdk"))
+                        .about("Make boto3 importable in every function of a Python runtime")
+                        .long_about(
+                            "Fetches boto3 and what it needs with an interpreter's pip, exactly as pinned with hashes in \
+                             this binary, into the data folder. On AWS every Python runtime has it. The function's own \
+                             copy, or a layer's, is imported first.",
+                        ),
+                    is_key_of_tools,
+                )),
+        )
         .subcommand(with_keys(
             Clap::new("doctor").about("Say what this machine offers, and what to do about what is missing"),
             is_key_of_tools,

@@ -210,11 +210,16 @@ impl Config {
     pub fn runtimes_config(&self, data: &Path) -> RuntimesConfig {
         RuntimesConfig {
             data: data.to_owned(),
-            sdks: Some(self.data.join(SDKS_FOLDER)),
+            sdks: Some(self.sdks()),
             policy: self.runtime_policy,
             paths: self.runtimes.clone(),
             aws_clients: self.aws_runtime_clients.clone(),
         }
+    }
+
+    /// Where SDKs are.
+    pub fn sdks(&self) -> PathBuf {
+        self.data.join(SDKS_FOLDER)
     }
 
     /// The way to the internet, if any function may have it.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::config::SDKS_FOLDER;
+use crate::trust::{BUNDLE_FILE, KEY_FILE};
 
 /// Tells our folders from others, and their layout from later ones.
 const FORMAT_FILE: &str = "format";
@@ -102,7 +103,14 @@ impl Folder {
 
     /// Deletes what the services keep here; what the operator wrote and what names the server stays.
     pub fn empty(&self) -> Result<()> {
-        const STAYS: &[&str] = &[FORMAT_FILE, ENDPOINT_FILE, CREDENTIALS_FILE, SDKS_FOLDER];
+        const STAYS: &[&str] = &[
+            FORMAT_FILE,
+            ENDPOINT_FILE,
+            CREDENTIALS_FILE,
+            SDKS_FOLDER,
+            KEY_FILE,
+            BUNDLE_FILE,
+        ];
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let stays = STAYS.iter().chain(MAY_BE_THERE);

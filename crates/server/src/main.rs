@@ -1,7 +1,8 @@
 //! `mayfly`: AWS Lambda on your own machines.
 //!
 //! `serve` wires the crates together, `env` prints what clients need, `run` runs a handler once without a server,
-//! `doctor` says what this machine offers, `events sample` prints events to try.
+//! `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine offers, `events sample` prints
+//! events to try.
 
 mod app;
 mod cli;
@@ -10,12 +11,15 @@ mod credentials;
 mod doctor;
 mod env;
 mod folder;
+mod inside;
 mod logging;
 mod notify;
 mod reset;
 mod run;
+mod runtime;
 mod samples;
 mod serve;
+mod trust;
 mod workers;
 
 use std::process::ExitCode;
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
         Command::Serve(config) => serve::serve(config),
         Command::Env(config) => env::print(&config),
         Command::Run(args, config) => run::run(&args, &config),
+        Command::RuntimeList(config) => runtime::list(&config),
+        Command::RuntimeAddSdk(args, config) => runtime::add(&args, &config),
         Command::Doctor(config) => doctor::examine(&config),
         Command::SampleEvent(name) => samples::print(name.as_deref()),
         Command::ConfigReference => {

@@ -7,6 +7,7 @@ extern crate self as wire;
 mod arn;
 mod error;
 pub mod event_stream;
+mod host;
 mod http_binding;
 mod node;
 mod operation;
@@ -18,6 +19,7 @@ pub mod sigv4;
 
 pub use arn::Arn;
 pub use error::Error;
+pub use host::{AWS_DOMAINS, AwsHost, is_aws_host};
 pub use http_binding::Http;
 pub use node::Node;
 pub use operation::{

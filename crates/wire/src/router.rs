@@ -13,7 +13,7 @@ use http::request::Parts;
 use crate::operation::{Failure, Route};
 use crate::protocol::{self, Protocol};
 use crate::shape::Undecodable;
-use crate::{Authorizer, Context, Error, Http, Node, Schema, Service, Unbuilt};
+use crate::{Authorizer, AwsHost, Context, Error, Http, Node, Schema, Service, Unbuilt};
 
 /// A body that is sent while it is made.
 pub struct ByteStream(pub Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>);
@@ -207,8 +207,22 @@ impl Router {
     }
 
     /// Finds the operation of a request. `signing_name` is the service in the signature's scope, a mere hint. `None`
-    /// when no service here answers such requests at all.
+    /// when no service here answers such requests at all, or when the request was sent to a host of AWS's that is another
+    /// service's.
     pub fn find(&self, head: &Parts, signing_name: Option<&str>) -> Option<Found<'_>> {
+        let Some(host) = AwsHost::of(head) else {
+            return self.find_at(None, head, signing_name);
+        };
+        let found = self.find_at(Some(host.service), head, Some(host.service))?;
+        found.mount.answers_at(Some(host.service)).then_some(found)
+    }
+
+    fn find_at(
+        &self,
+        host: Option<&str>,
+        head: &Parts,
+        signing_name: Option<&str>,
+    ) -> Option<Found<'_>> {
         if let Some(target) = header(head, "x-amz-target") {
             return self.find_target(target, header(head, "content-type").unwrap_or_default());
         }
@@ -221,7 +235,7 @@ impl Router {
         if head.uri.path() == "/" {
             return self.find_form(head, signing_name);
         }
-        self.find_rest(head)
+        self.find_rest(host, head)
     }
 
     fn find_target(&self, target: &str, content_type: &str) -> Option<Found<'_>> {
@@ -284,11 +298,12 @@ impl Router {
         })
     }
 
-    fn find_rest(&self, head: &Parts) -> Option<Found<'_>> {
+    fn find_rest(&self, host: Option<&str>, head: &Parts) -> Option<Found<'_>> {
         let path = head.uri.path();
         let query = head.uri.query().unwrap_or_default();
         let rest = |m: &&Mount| m.profile.protocols.contains(&Protocol::RestJson);
-        for mount in self.mounts.iter().filter(rest) {
+        let at_host = |m: &&Mount| m.answers_at(host);
+        for mount in self.mounts.iter().filter(rest).filter(at_host) {
             let found = |target| {
                 Some(Found {
                     mount,
@@ -337,6 +352,11 @@ fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
 }
 
 impl Mount {
+    /// Whether requests to a host of AWS's are this service's; those to any other host may be.
+    fn answers_at(&self, host: Option<&str>) -> bool {
+        host.is_none_or(|service| self.profile.signing_names.contains(&service))
+    }
+
     fn target(&self, operation: &str) -> Target {
         if let Some(index) = self.by_name.get(operation) {
             return Target::Row(*index, Vec::new());
@@ -405,8 +425,11 @@ impl<'a> Found<'a> {
             _ => String::new(),
         };
         let (action, version) = (text("Action"), text("Version"));
+        let host = AwsHost::of(head).map(|host| host.service);
         let mount = router.mounts.iter().find(|m| {
-            m.profile.api_version == version && m.profile.protocols.contains(&Protocol::Query)
+            m.profile.api_version == version
+                && m.profile.protocols.contains(&Protocol::Query)
+                && m.answers_at(host)
         });
         let (mount, target) = match mount {
             Some(mount) if !version.is_empty() => (mount, mount.target(&action)),

@@ -1,8 +1,9 @@
-//! The internet for functions whose policy is [`NetworkPolicy::Internet`](crate::NetworkPolicy::Internet).
+//! What functions reach beyond the Runtime API and the endpoint: AWS's host names, which are answered by this server, and the
+//! internet, where their policy is [`NetworkPolicy::Internet`].
 //!
-//! A sandbox has no way out. What it sends to any address arrives at sockets that this process holds inside it; here the
-//! target is judged, connected to from outside, and the two connections are made one. A function whose policy is
-//! [`NetworkPolicy::Endpoint`](crate::NetworkPolicy::Endpoint) has neither the route nor the sockets.
+//! A sandbox has no way out. Names of AWS lead to an address inside, and connections to it are served here. With the internet,
+//! what the sandbox sends to any other address arrives at sockets that this process holds inside it too; the target is
+//! judged, connected to from outside, and the two connections are made one. Without it there are no such route and sockets.
 
 mod names;
 mod policy;
@@ -22,6 +23,9 @@ use tokio_util::task::TaskTracker;
 pub use policy::Cidr;
 use policy::{Refused, judge};
 
+use crate::events::Events;
+use crate::spec::NetworkPolicy;
+
 /// Ports that functions reach unless told otherwise: SSH, the web, mail, and the databases and queues that functions use.
 /// Nothing inside can listen on them, so those that web frameworks inside a function like, such as 8080, are left out.
 pub const EGRESS_PORTS_DEFAULT: &[u16] = &[
@@ -29,6 +33,12 @@ pub const EGRESS_PORTS_DEFAULT: &[u16] = &[
 ];
 /// Most ports; each is a listener in every open environment.
 pub const EGRESS_PORTS_MAX: usize = 24;
+/// Where names that are answered here lead to, inside a sandbox. Not 127.0.0.1, where a function's own servers are.
+const ANSWERED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
+/// The ports that are served there.
+const ANSWERED_PORTS: [u16; 2] = [HTTPS, HTTP];
 /// Connections of one environment at once, unless configured.
 const CONNECTIONS_MAX: usize = 256;
 /// Connections of all environments at once: each takes two descriptors and two buffers.
@@ -100,6 +110,10 @@ pub struct EgressCounts {
     pub refused: u64,
     /// Connections that were let out and not accepted by their target.
     pub failed: u64,
+    /// Connections to AWS's host names, which are served here.
+    pub redirected: u64,
+    /// DNS queries for AWS's host names, which are answered here.
+    pub names_redirected: u64,
     /// DNS queries that were answered.
     pub queries: u64,
     /// DNS queries that were not.
@@ -113,11 +127,17 @@ pub(crate) struct Counts {
     allowed: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    redirected: AtomicU64,
+    names_redirected: AtomicU64,
     queries: AtomicU64,
     queries_failed: AtomicU64,
 }
 
 impl Counts {
+    fn name_redirected(&self) {
+        self.names_redirected.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn query(&self) {
         self.queries.fetch_add(1, Ordering::Relaxed);
     }
@@ -129,7 +149,11 @@ impl Counts {
 
 /// What all environments share.
 pub(crate) struct Egress {
-    config: EgressConfig,
+    /// The internet, for those who may reach it.
+    internet: Option<EgressConfig>,
+    /// Which host names are answered here.
+    answers: Option<fn(&str) -> bool>,
+    events: Arc<dyn Events>,
     resolvers: names::Resolvers,
     counts: Counts,
     connections: Arc<Semaphore>,
@@ -137,25 +161,52 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub(crate) fn new(config: EgressConfig) -> Egress {
+    pub(crate) fn new(config: &crate::Config, events: Arc<dyn Events>) -> Egress {
+        let internet = config.egress.clone();
+        let resolvers = internet.as_ref().map(|internet| internet.resolvers.clone());
         Egress {
-            resolvers: names::Resolvers::new(config.resolvers.clone()),
-            config,
+            resolvers: names::Resolvers::new(resolvers.unwrap_or_default()),
+            internet,
+            answers: config.answers,
+            events,
             counts: Counts::default(),
             connections: Arc::new(Semaphore::new(ALL_CONNECTIONS_MAX)),
             queries: Arc::new(Semaphore::new(ALL_QUERIES_MAX)),
         }
     }
 
-    /// Gives a sandbox its way to us: listeners after those it has, and one UDP socket.
-    pub(crate) fn plan(&self, plan: &mut sandbox::Spec) {
-        let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
-        plan.egress = sandbox::Egress::Transparent;
-        plan.listeners
-            .extend(self.config.ports.iter().copied().map(any));
-        // Answers that are too long for a datagram are fetched over TCP.
-        plan.listeners.push(any(names::PORT));
-        plan.udp.push(any(names::PORT));
+    /// Whether functions can have this policy here.
+    pub(crate) fn has(&self, network: NetworkPolicy) -> bool {
+        network == NetworkPolicy::Endpoint || self.internet.is_some()
+    }
+
+    /// Gives a sandbox its way to us: listeners after those it has, and a UDP socket.
+    pub(crate) fn plan(&self, network: NetworkPolicy, plan: &mut sandbox::Spec) {
+        let answered = ANSWERED_PORTS.iter().filter(|_| self.answers.is_some());
+        match self.internet_of(network) {
+            Some(internet) => {
+                let any = |port| SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+                plan.egress = sandbox::Egress::Transparent;
+                let mut ports = internet.ports.clone();
+                ports.extend(answered.filter(|port| !internet.ports.contains(port)));
+                plan.listeners.extend(ports.into_iter().map(any));
+                // Answers that are too long for a datagram are fetched over TCP.
+                plan.listeners.push(any(names::PORT));
+                plan.udp.push(any(names::PORT));
+            }
+            None if self.answers.is_some() => {
+                let ports = answered.map(|port| SocketAddrV4::new(ANSWERED, *port));
+                plan.listeners.extend(ports);
+                plan.udp
+                    .push(SocketAddrV4::new(Ipv4Addr::LOCALHOST, names::PORT));
+            }
+            None => {}
+        }
+    }
+
+    fn internet_of(&self, network: NetworkPolicy) -> Option<&EgressConfig> {
+        let is_open = network == NetworkPolicy::Internet;
+        self.internet.as_ref().filter(|_| is_open)
     }
 
     pub(crate) fn counts(&self) -> EgressCounts {
@@ -164,23 +215,32 @@ impl Egress {
             allowed: get(&self.counts.allowed),
             refused: get(&self.counts.refused),
             failed: get(&self.counts.failed),
+            redirected: get(&self.counts.redirected),
+            names_redirected: get(&self.counts.names_redirected),
             queries: get(&self.counts.queries),
             queries_failed: get(&self.counts.queries_failed),
             open: ALL_CONNECTIONS_MAX - self.connections.available_permits(),
         }
-    }
-
-    fn judge(&self, target: SocketAddrV4) -> Result<(), Refused> {
-        judge(*target.ip(), &self.config.allow, sandbox::delivery)
     }
 }
 
 /// Room for one connection or query; free again when dropped.
 type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
+/// What becomes of a connection.
+enum Way {
+    /// It is served by this server.
+    Answered,
+    /// DNS over TCP.
+    Names,
+    /// It is connected to its target.
+    Out,
+}
+
 /// The way out of one environment.
 pub(crate) struct Door {
     egress: Arc<Egress>,
+    network: NetworkPolicy,
     /// For the log.
     function: String,
     room: Arc<Semaphore>,
@@ -203,15 +263,17 @@ impl Door {
     /// Serves the sockets of [`Egress::plan`] until `stop`.
     pub(crate) fn open(
         egress: Arc<Egress>,
-        function: &str,
+        (function, network): (&str, NetworkPolicy),
         listeners: impl Iterator<Item = std::net::TcpListener>,
         udp: impl Iterator<Item = std::net::UdpSocket>,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> io::Result<Arc<Door>> {
+        let room = egress.internet_of(network).map(|i| i.connections_max);
         let door = Arc::new(Door {
-            room: Arc::new(Semaphore::new(egress.config.connections_max)),
+            room: Arc::new(Semaphore::new(room.unwrap_or(CONNECTIONS_MAX))),
             egress,
+            network,
             function: function.to_owned(),
             queries: Arc::new(Semaphore::new(QUERIES_MAX)),
             refusals: Mutex::default(),
@@ -257,12 +319,44 @@ impl Door {
     }
 
     /// Room and leave for a connection that was meant for `target`.
-    fn admit(&self, target: SocketAddrV4) -> Result<Permits, Refused> {
-        // DNS goes to our own resolvers, whomever it was meant for, as it does over UDP.
-        if target.port() != names::PORT {
-            self.egress.judge(target)?;
+    fn admit(&self, target: SocketAddrV4) -> Result<(Way, Permits), Refused> {
+        let way = self.way(target)?;
+        Ok((way, self.room_for_connection()?))
+    }
+
+    fn way(&self, target: SocketAddrV4) -> Result<Way, Refused> {
+        let is_ours = *target.ip() == ANSWERED && ANSWERED_PORTS.contains(&target.port());
+        if is_ours && self.egress.answers.is_some() {
+            return Ok(Way::Answered);
         }
-        self.room_for_connection()
+        let internet = self.internet().ok_or(Refused::Closed)?;
+        // DNS goes to our own resolvers, whomever it was meant for, as it does over UDP.
+        if target.port() == names::PORT {
+            return Ok(Way::Names);
+        }
+        if !internet.ports.contains(&target.port()) {
+            return Err(Refused::Port);
+        }
+        judge(*target.ip(), &internet.allow, sandbox::delivery)?;
+        Ok(Way::Out)
+    }
+
+    fn idle_limit(&self) -> Duration {
+        let internet = self.internet();
+        internet.map_or(IDLE_LIMIT, |internet| internet.idle_limit)
+    }
+
+    fn internet(&self) -> Option<&EgressConfig> {
+        self.egress.internet_of(self.network)
+    }
+
+    /// The answer to a query for a name that is answered here.
+    fn own_answer(&self, query: &[u8]) -> Option<Vec<u8>> {
+        let (name, answer) = names::own_answer(query, self.egress.answers?, ANSWERED)?;
+        let function = &self.function;
+        self.egress.counts.name_redirected();
+        tracing::debug!(function, name, "a name of AWS's is answered here");
+        Some(answer)
     }
 
     fn tell_refusal(&self, target: SocketAddrV4, why: &Refused) {
@@ -305,11 +399,15 @@ async fn accept(door: Arc<Door>, listener: TcpListener) {
             continue;
         };
         match door.admit(target) {
-            Ok(permits) => {
+            Ok((way, permits)) => {
                 let (door, cut) = (door.clone(), door.cutter());
                 door.tasks.clone().spawn(async move {
                     let _permits = permits;
-                    connect(&door, inside, target, cut).await;
+                    match way {
+                        Way::Answered => answer(&door, inside, target, cut).await,
+                        Way::Names => names::serve_stream(&door, inside, cut).await,
+                        Way::Out => connect(&door, inside, target, cut).await,
+                    }
                 });
             }
             Err(why) => {
@@ -320,19 +418,32 @@ async fn accept(door: Arc<Door>, listener: TcpListener) {
     }
 }
 
+/// Serves a connection to one of AWS's host names.
+async fn answer(door: &Door, inside: TcpStream, target: SocketAddrV4, cut: CancellationToken) {
+    let function = &door.function;
+    door.egress
+        .counts
+        .redirected
+        .fetch_add(1, Ordering::Relaxed);
+    tracing::debug!(function, %target, "a connection to AWS is answered here");
+    // Replies go out as they are written; a connection that is gone is found by reading it.
+    let _ = inside.set_nodelay(true);
+    let serving = door
+        .egress
+        .events
+        .connection(inside, target.port() == HTTPS);
+    // Served to its end, or cut off by dropping it.
+    let _ = cut.run_until_cancelled(serving).await;
+}
+
 /// Connects to where the connection was meant to go and stays between the two.
 async fn connect(door: &Door, mut inside: TcpStream, target: SocketAddrV4, cut: CancellationToken) {
     let function = &door.function;
     let counts = &door.egress.counts;
     counts.allowed.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(function, %target, "an outbound connection was allowed");
-    let to = match target.port() {
-        names::PORT => door.egress.resolvers.list().first().copied(),
-        _ => Some(SocketAddr::V4(target)),
-    };
     let connecting = async {
-        let to = to.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(to));
+        let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(target));
         let outside = connected.await.map_err(|_| io::ErrorKind::TimedOut)??;
         // Whoever writes small pieces means it; the other side of us cannot know.
         outside.set_nodelay(true)?;
@@ -353,7 +464,7 @@ async fn connect(door: &Door, mut inside: TcpStream, target: SocketAddrV4, cut: 
     };
     let ended = tokio::select! {
         () = cut.cancelled() => Err(io::ErrorKind::ConnectionAborted.into()),
-        ended = splice::splice(&mut inside, &mut outside, door.egress.config.idle_limit) => ended,
+        ended = splice::splice(&mut inside, &mut outside, door.idle_limit()) => ended,
     };
     if let Err(error) = ended {
         tracing::debug!(function, %target, %error, "an outbound connection was broken off");

@@ -85,6 +85,10 @@ const CLOSED: &[(Cidr, &str)] = &[
 /// Why an address is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
+    #[error("the function does not reach the internet")]
+    Closed,
+    #[error("the port is not open")]
+    Port,
     #[error("the address is {0}")]
     Range(&'static str),
     #[error("the address is this machine's own")]

@@ -6,6 +6,7 @@
 
 mod discovery;
 mod identifiers;
+mod install;
 mod python;
 mod sdk;
 
@@ -17,6 +18,7 @@ use std::sync::{Arc, OnceLock};
 use discovery::{Python, Search};
 
 pub use identifiers::{Family, IDENTIFIERS, Identifier, Lifecycle};
+pub use install::{Added, NotAdded, pinned_sdk};
 pub use sdk::{SDK_TARGET, Sdk};
 
 /// A runtime that this machine can run, resolved from an identifier.
@@ -180,10 +182,7 @@ impl Catalogue {
     pub fn resolve_existing(&self, id: &str) -> Result<Arc<Runtime>, Unavailable> {
         let (index, known) = identifier(id)?;
         let found = self.0.found[index].get_or_init(|| self.0.find(known));
-        found.clone().ok_or_else(|| Unavailable::Missing {
-            id: id.to_owned(),
-            advice: known.family.advice(),
-        })
+        found.clone().ok_or_else(|| missing(known))
     }
 
     /// Everything that this machine runs, the oldest version of a language first. Looks for what was not asked for yet.
@@ -214,6 +213,13 @@ fn identifier(id: &str) -> Result<(usize, &'static Identifier), Unavailable> {
         })
 }
 
+fn missing(known: &Identifier) -> Unavailable {
+    Unavailable::Missing {
+        id: known.id.to_owned(),
+        advice: known.family.advice(),
+    }
+}
+
 impl Inner {
     fn find(&self, known: &'static Identifier) -> Option<Arc<Runtime>> {
         let found = match known.family {
@@ -231,9 +237,13 @@ impl Inner {
     }
 
     /// The configured interpreter, else the one with the highest patch level.
-    fn find_python(&self, known: &'static Identifier) -> io::Result<Option<Runtime>> {
+    fn python(&self, known: &Identifier) -> Option<Python> {
         let configured = self.configured.get(known.id).cloned();
-        let Some(python) = configured.or_else(|| self.search.newest(known.family)) else {
+        configured.or_else(|| self.search.newest(known.family))
+    }
+
+    fn find_python(&self, known: &'static Identifier) -> io::Result<Option<Runtime>> {
+        let Some(python) = self.python(known) else {
             return Ok(None);
         };
         let mut runtime = match self.config.aws_clients.get(known.id) {

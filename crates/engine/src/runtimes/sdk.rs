@@ -11,9 +11,9 @@ use super::{Mount, Runtime};
 /// Where functions see it. It comes late in `sys.path`, so a function's own copy or a layer's is the one imported.
 pub const SDK_TARGET: &str = "/var/sdk";
 /// The link to the folder that counts.
-const CURRENT: &str = "current";
+pub(super) const CURRENT: &str = "current";
 /// The package that an SDK for Python is named after.
-const PACKAGE: &str = "boto3";
+pub(super) const PACKAGE: &str = "boto3";
 
 /// An SDK on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -522,11 +522,13 @@ async fn says_when_the_sdk_is_missing() {
         "Runtime.ImportModuleError",
         "Unable to import module 'app': No module named 'boto3'",
     );
-    assert!(
-        answer.tail().contains("does not include boto3. Add it to"),
-        "{}",
-        answer.tail()
-    );
+    let id = bed.python().id;
+    let advice = format!("start the server again: mayfly runtime add-sdk {id}\n");
+    assert!(answer.tail().contains(&advice), "{}", answer.tail());
+    let late = bed.function("def handler(event, context):\n    import botocore\n");
+    let answer = bed.once(late, "{}").await;
+    answer.fails("ModuleNotFoundError", "No module named 'botocore'");
+    assert!(answer.tail().contains(&advice), "{}", answer.tail());
     bed.end().await;
 }
 

@@ -100,7 +100,7 @@ impl Bed {
         let (telemetry, workers) = Telemetry::open(&store).await.unwrap();
         let mut workers: Vec<_> = workers.into_iter().map(|w| tokio::spawn(w.run)).collect();
         let roles = Arc::new(identity.clone());
-        let sink = Sink::new(telemetry.clone(), roles.clone(), Box::new(|_, _| {}));
+        let sink = Sink::new(telemetry.clone(), roles.clone(), Arc::new(Nowhere));
         let config = engine::Config::new(folder.path().join("engine"));
         let engine = Engine::start(config, Arc::new(sink)).unwrap();
         let runtimes = RuntimesConfig {
@@ -343,5 +343,16 @@ impl Bed {
             // It was told to end just now.
             let _ = worker.await;
         }
+    }
+}
+
+/// Functions of these tests call nobody.
+struct Nowhere;
+
+impl functions::Endpoint for Nowhere {
+    fn listen(&self, _: std::net::TcpListener, _: tokio_util::sync::CancellationToken) {}
+
+    fn serve(&self, stream: tokio::net::TcpStream, _: bool) -> engine::Serving {
+        Box::pin(async move { drop(stream) })
     }
 }

@@ -1,0 +1,351 @@
+"""AWS's SDK in the runtime, and AWS's own host names, as functions see them: whatever endpoint a client has built in, it
+finds this server, which takes it for the function's role."""
+
+import json
+import os
+import pathlib
+import re
+import stat
+import subprocess
+
+import pytest
+
+import mayfly as m
+from conftest import Function, make_role
+
+# The oldest, the last that knows no AWS_ENDPOINT_URL, and the one that these tests run on.
+RUNTIMES = list(dict.fromkeys(["python2.7", "python3.6", m.PYTHON]))
+
+
+# SDKs are fetched once and kept between runs; what was fetched by an older version of this file is fetched anew.
+SDKS = m.BINARY.parent.parent / "test-sdks" / "data"
+
+
+class Place:
+    """A server of this file's own, with the SDKs that could be added to it."""
+
+    def __init__(self, folder):
+        self.data = pathlib.Path(folder) / "data"
+        listed = m.run("runtime", "list", "--data", SDKS).stdout
+        self.found = re.findall(r"^(python\d\.\d+) ", listed, re.MULTILINE)
+        self.missing = {}
+        self.said = {}
+        for runtime in RUNTIMES:
+            if runtime not in self.found:
+                self.missing[runtime] = f"no {runtime} on this machine"
+                continue
+            SDKS.parent.mkdir(exist_ok=True)
+            added = m.run("runtime", "add-sdk", "--data", SDKS, runtime, check=False, timeout=600)
+            self.said[runtime] = added.stdout
+            if added.returncode != 0:
+                assert "does not reach its package index" in added.stderr, added.stderr
+                self.missing[runtime] = "the package index is not reached"
+        self.server = m.Mayfly(self.data, env={"MAYFLY_LOG_LEVEL": "info,engine=debug"})
+        self.data.mkdir(mode=0o700)
+        (self.data / "format").write_text("mayfly 1\n")
+        (self.data / "sdk").symlink_to(SDKS / "sdk")
+        self.server.start()
+        iam = self.server.client("iam")
+        self.role = make_role(iam, "basic", m.BASIC_EXECUTION)
+        self.client = self.server.client("lambda")
+        self.functions = {}
+
+    def function(self, runtime, code, **settings):
+        name = m.name()
+        self.client.create_function(
+            FunctionName=name, Runtime=runtime, Role=self.role, Handler="lambda_function.lambda_handler",
+            Timeout=60, MemorySize=512, Code={"ZipFile": m.zipped({"lambda_function.py": code})}, **settings,
+        )  # fmt: skip
+        self.client.get_waiter("function_active_v2").wait(FunctionName=name)
+        return Function(self.client, name)
+
+    def sdk(self, runtime):
+        """The function with the SDK that all tests of a runtime share."""
+        if runtime in self.missing:
+            pytest.skip(self.missing[runtime])
+        if runtime not in self.functions:
+            self.functions[runtime] = self.function(runtime, CALLS)
+        return self.functions[runtime]
+
+    def metric(self, name):
+        text = self.server.request("GET", "/_/metrics")[2].decode()
+        return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE).group(1))
+
+
+@pytest.fixture(scope="module")
+def place():
+    with m.temporary_folder() as folder:
+        place = Place(folder)
+        yield place
+        assert place.server.stop() == 0
+
+
+# One call after the other, each with what came of it. `hard` takes away what new SDKs are told about endpoints.
+CALLS = """
+import json
+import os
+
+if os.environ.get("AWS_ENDPOINT_URL") is None:
+    raise Exception("AWS_ENDPOINT_URL should be there")
+ENDPOINT = os.environ["AWS_ENDPOINT_URL"]
+import boto3
+import botocore.exceptions
+
+def lambda_handler(event, context):
+    os.environ.pop("AWS_ENDPOINT_URL", None)
+    if not event["hard"]:
+        os.environ["AWS_ENDPOINT_URL"] = ENDPOINT
+    out = {"version": boto3.__version__, "file": boto3.__file__}
+    session = boto3.session.Session()
+    sts = session.client("sts")
+    out["endpoint"] = sts.meta.endpoint_url
+    out["arn"] = sts.get_caller_identity()["Arn"]
+    logs = session.client("logs")
+    out["logs"] = logs.meta.endpoint_url
+    logs.create_log_group(logGroupName=event["group"])
+    lambdas = session.client("lambda")
+    try:
+        lambdas.list_functions()
+    except botocore.exceptions.ClientError as error:
+        out["denied"] = [error.response["Error"]["Code"], error.response["Error"]["Message"]]
+    try:
+        session.client("dynamodb").list_tables()
+    except botocore.exceptions.ClientError as error:
+        out["unbuilt"] = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return out
+"""
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["told", "hard-coded"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_sdk_reaches_this_server_as_the_role(place, runtime, hard):
+    function = place.sdk(runtime)
+    before = place.metric("aws_connections_redirected_total")
+    group = m.name("/made/by")
+    reply = function.call({"hard": hard, "group": group})
+    assert "FunctionError" not in reply, (reply["payload"], reply["log"])
+    said = reply["payload"]
+    assert said["file"].startswith("/var/sdk/boto3/"), said
+    assert re.match(rf"{runtime}: boto3 {re.escape(said['version'])} (added|is there)\n", place.said[runtime])
+    assert said["arn"] == f"arn:aws:sts::123456789012:assumed-role/basic/{function.name}"
+    groups = place.server.client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    assert [made["logGroupName"] for made in groups] == [group]
+    code, message = said["denied"]
+    assert code == "AccessDeniedException"
+    assert f"assumed-role/basic/{function.name} is not authorized to perform: lambda:ListFunctions" in message
+    assert said["unbuilt"] == 501
+    knows_endpoints = runtime not in ("python2.7", "python3.6")
+    if knows_endpoints and not hard:
+        assert said["endpoint"] == "http://127.0.0.1:4566"
+    else:
+        assert re.fullmatch(r"https://sts\.(us-east-1\.)?amazonaws\.com", said["endpoint"])
+        assert said["logs"] == "https://logs.us-east-1.amazonaws.com"
+        assert place.metric("aws_connections_redirected_total") > before
+        told = place.server.log.read_text()
+        assert re.search(r'a name of AWS.s is answered here.* name="sts\.(us-east-1\.)?amazonaws\.com"', told)
+        assert f'a connection to AWS is answered here function="{function.name}"' in told
+
+
+BARE = """
+import socket
+import ssl
+import sys
+try:
+    from urllib.request import urlopen
+    from urllib.error import HTTPError
+except ImportError:
+    from urllib2 import urlopen, HTTPError
+
+def get(url):
+    try:
+        return [200, urlopen(url, timeout=20).read().decode("utf-8")]
+    except HTTPError as error:
+        return [error.code, error.read().decode("utf-8")]
+    except Exception as error:
+        return [0, str(error)]
+
+def lambda_handler(event, context):
+    return [get(url) for url in event]
+"""
+
+
+def test_names_of_aws_without_an_sdk(place):
+    """Python's own TLS trusts what answers at AWS's names, checks the name, and finds nobody at any other."""
+    unsigned = "/?Action=GetCallerIdentity&Version=2011-06-15"
+    urls = [
+        f"https://sts.amazonaws.com{unsigned}",
+        f"https://sts.eu-central-1.amazonaws.com{unsigned}",
+        f"http://sts.amazonaws.com{unsigned}",
+        "https://lambda.us-east-1.api.aws/2015-03-31/functions",
+        "https://dynamodb.us-east-1.amazonaws.com/",
+        "https://127.0.0.2/",
+        "https://example.com/",
+        "https://rds.evil.eu-west-1.rds.amazonaws.com/",
+    ]
+    tried = [runtime for runtime in RUNTIMES if runtime in place.found]
+    for runtime in tried:
+        reply = place.function(runtime, BARE).call(urls)
+        said = dict(zip(urls, reply["payload"], strict=True))
+        for url in urls[:3]:
+            status, text = said[url]
+            assert (status, "MissingAuthenticationToken" in text) == (403, True), (runtime, url, text)
+        assert said[urls[3]][0] == 403 and said[urls[4]][0] == 403, (runtime, said)
+        for url in urls[5:]:
+            assert said[url][0] == 0, (runtime, url, said[url])
+        # An address has no certificate here, and other names no address.
+        assert "SSL" in said[urls[5]][1] or "ssl" in said[urls[5]][1], said[urls[5]]
+    print(f"tried {', '.join(tried)}")
+
+
+SIGNED = """
+import datetime, hashlib, hmac, json, os, ssl
+from urllib.request import Request, urlopen
+from urllib.error import HTTPError
+
+def sign(key, text):
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+def post(host, region, service, version, action):
+    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    body = "Action=%s&Version=%s" % (action, version)
+    token = os.environ["AWS_SESSION_TOKEN"]
+    names = "content-type;host;x-amz-date;x-amz-security-token"
+    form = "application/x-www-form-urlencoded"
+    canonical = "\\n".join(["POST", "/", "", "content-type:" + form, "host:" + host, "x-amz-date:" + now,
+                           "x-amz-security-token:" + token, "", names, hashlib.sha256(body.encode()).hexdigest()])
+    scope = "%s/%s/%s/aws4_request" % (now[:8], region, service)
+    text = "\\n".join(["AWS4-HMAC-SHA256", now, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + os.environ["AWS_SECRET_ACCESS_KEY"]).encode()
+    for part in scope.split("/"):
+        key = sign(key, part)
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    headers = {"Content-Type": form, "X-Amz-Date": now, "X-Amz-Security-Token": token, "Authorization":
+        "AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s"
+        % (os.environ["AWS_ACCESS_KEY_ID"], scope, names, signature)}
+    try:
+        return [200, urlopen(Request("https://" + host + "/", body.encode(), headers)).read().decode()]
+    except HTTPError as error:
+        return [error.code, error.read().decode()]
+
+def lambda_handler(event, context):
+    return [post(*call) for call in event]
+"""
+
+
+def test_the_host_says_service_and_region(place):
+    sts = ["sts", "2011-06-15", "GetCallerIdentity"]
+    calls = [
+        ["sts.eu-west-1.amazonaws.com", "eu-west-1", *sts],
+        ["sts.amazonaws.com", "us-east-1", *sts],
+        # Another region's signature, and another service's host.
+        ["sts.eu-west-1.amazonaws.com", "us-east-1", *sts],
+        ["monitoring.eu-west-1.amazonaws.com", "eu-west-1", *sts],
+    ]
+    right, right_too, region, service = place.function(m.PYTHON, SIGNED).call(calls)["payload"]
+    assert right[0] == 200 and ":assumed-role/basic/" in right[1], right
+    assert right_too[0] == 200, right_too
+    assert region[0] == 403 and "Credential should be scoped to" in region[1], region
+    assert service[0] == 400 and "InvalidAction" in service[1], service
+
+
+def test_what_sandboxes_trust_is_their_own(place):
+    key, bundle = place.data / "authority.key", place.data / "ca-bundle.pem"
+    assert stat.S_IMODE(os.stat(key).st_mode) == 0o600
+    authority = bundle.read_text().rstrip().split("-----BEGIN CERTIFICATE-----")[-1]
+    for path in ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/pki/tls/certs/ca-bundle.crt"]:
+        if os.path.exists(path):
+            assert authority.strip() not in pathlib.Path(path).read_text(), path
+    code = """
+import os
+def lambda_handler(event, context):
+    names = ["AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"]
+    found = [open(path).read().rstrip().endswith(event) for path in
+             ["/etc/ssl/ca-bundle.pem", "/etc/ssl/certs/ca-certificates.crt"] if os.path.exists(path)]
+    return [[os.environ.get(name) for name in names], found]
+"""
+    ending = bundle.read_text().rstrip()[-200:]
+    variables, found = place.function(m.PYTHON, code).call(ending)["payload"]
+    assert variables == ["/etc/ssl/ca-bundle.pem"] * 4
+    assert found == [True] * len(found) and found
+    # What the user says counts.
+    own = place.function(m.PYTHON, code, Environment={"Variables": {"AWS_CA_BUNDLE": "/var/task/mine.pem"}})
+    assert own.call(ending)["payload"][0] == ["/var/task/mine.pem"] + ["/etc/ssl/ca-bundle.pem"] * 3
+
+
+def test_a_function_s_own_copy_is_imported_first(place):
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+    name = m.name()
+    files = {
+        "boto3/__init__.py": "__version__ = 'mine'\n",
+        "lambda_function.py": "import boto3, botocore\n"
+        "def lambda_handler(event, context):\n    return [boto3.__version__, botocore.__file__]\n",
+    }
+    place.client.create_function(
+        FunctionName=name, Runtime=m.PYTHON, Role=place.role, Handler="lambda_function.lambda_handler",
+        Code={"ZipFile": m.zipped(files)},
+    )  # fmt: skip
+    place.client.get_waiter("function_active_v2").wait(FunctionName=name)
+    version, botocore = Function(place.client, name).call({})["payload"]
+    assert version == "mine" and botocore.startswith("/var/sdk/botocore/")
+
+
+def test_the_sdk_is_added_once_and_listed(place):
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+    again = m.run("runtime", "add-sdk", "--data", place.data, m.PYTHON)
+    assert re.fullmatch(rf"{m.PYTHON}: boto3 [\d.]+ is there\n", again.stdout), again.stdout
+    listed = m.run("runtime", "list", "--data", place.data).stdout
+    assert re.search(rf"^{re.escape(m.PYTHON)} +python:\S+ +boto3 [\d.]+$", listed, re.MULTILINE), listed
+    folder = place.data / "sdk" / m.PYTHON
+    assert {entry.name for entry in folder.iterdir()} == {"current", "lock", os.readlink(folder / "current")}
+    compiled = list((folder / "current" / "boto3" / "__pycache__").glob("session.*.pyc"))
+    assert len(compiled) == 1
+
+
+def test_without_an_index_it_says_so(tmp_path):
+    env = {
+        "PIP_INDEX_URL": f"http://127.0.0.1:{m.free_port()}/simple",
+        "PIP_FIND_LINKS": "",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    env["PIP_NO_CACHE_DIR"] = "1"
+    failed = m.run("runtime", "add-sdk", "--data", tmp_path / "data", m.PYTHON, check=False, env=env)
+    assert failed.returncode != 0
+    assert re.search(r"pip does not reach its package index for boto3 [\d.]+\. Without", failed.stderr), failed.stderr
+    assert not (tmp_path / "data/sdk" / m.PYTHON / "current").exists()
+
+
+def test_what_is_no_python_has_no_sdk(tmp_path):
+    data = ("--data", tmp_path / "data")
+    for runtime, words in [
+        ("provided.al2023", "provided.al2023 has no SDK: its functions bring their own"),
+        ("python3.99", "Value python3.99 at 'runtime' failed to satisfy constraint"),
+    ]:
+        failed = m.run("runtime", "add-sdk", *data, runtime, check=False)
+        assert failed.returncode != 0 and words in failed.stderr, failed.stderr
+    assert subprocess.run([m.BINARY, "runtime", "add-sdk"], capture_output=True).returncode == 2
+
+
+def test_without_it_the_log_says_how_to_add_it(function):
+    late = function("import boto3")
+    reply = late.call({})
+    assert reply["payload"]["errorType"] == "ModuleNotFoundError"
+    assert reply["payload"]["errorMessage"] == "No module named 'boto3'"
+    assert f"mayfly runtime add-sdk {m.PYTHON}\n" in reply["log"]
+
+
+def test_with_the_internet_open_aws_is_still_this_server(fresh):
+    server = fresh("--internet")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    client = server.client("lambda")
+    client.create_function(
+        FunctionName="bare", Runtime=m.PYTHON, Role=role, Handler="lambda_function.lambda_handler", Timeout=60,
+        Code={"ZipFile": m.zipped({"lambda_function.py": BARE})},
+    )  # fmt: skip
+    client.get_waiter("function_active_v2").wait(FunctionName="bare")
+    urls = ["https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15", "https://169.254.169.254/"]
+    (status, text), (metadata, _) = json.loads(
+        client.invoke(FunctionName="bare", Payload=json.dumps(urls))["Payload"].read()
+    )
+    assert (status, "MissingAuthenticationToken" in text, metadata) == (403, True, 0), text
