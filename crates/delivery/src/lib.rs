@@ -48,6 +48,21 @@ pub struct Delivery {
     pub accepted_ms: i64,
 }
 
+/// Names of [`Delivery::parameters`].
+///
+/// A bus gets an event's detail as the payload, and what stands around it in the first four. Where there is no `Source`,
+/// the payload is a whole event.
+pub mod parameter {
+    /// The event's `source`.
+    pub const SOURCE: &str = "Source";
+    /// The event's `detail-type`.
+    pub const DETAIL_TYPE: &str = "DetailType";
+    /// The event's `resources`, a JSON array of strings. None if absent.
+    pub const RESOURCES: &str = "Resources";
+    /// The event's `time`, as RFC 3339. When it was accepted if absent.
+    pub const TIME: &str = "Time";
+}
+
 /// Who sends, for the recipient to judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sender {

@@ -288,6 +288,7 @@ impl Operation for DeleteAlias {
                 record.aliases.remove(name);
                 record.policies.remove(name);
                 record.provisioned.remove(name);
+                record.event_invoke.remove(name);
                 Ok(())
             });
         change.await?;
@@ -349,18 +350,22 @@ fn check(function: &Function, record: &FunctionRecord, alias: &Alias) -> Result<
     Ok(())
 }
 
-/// Both versions must have one role.
+/// Both versions must have one role and one dead-letter target.
 fn check_alike(function: &Function, first: &str, second: &str) -> Result<(), Error> {
-    let role = |version: &str| {
+    let settings = |version: &str| {
         let content = version_number(version).and_then(|number| function.version(number));
-        content.map(|content| content.role.clone())
+        content.map(|content| (content.role.clone(), content.dead_letter.clone()))
     };
-    match role(first) == role(second) {
-        true => Ok(()),
-        false => Err(Error::Invalid(
-            "The execution roles of the two versions of an alias must be the same.".to_owned(),
-        )),
-    }
+    let (first, second) = (settings(first), settings(second));
+    let role = |settings: &Option<(String, _)>| settings.clone().map(|(role, _)| role);
+    let what = match role(&first) == role(&second) {
+        true if first == second => return Ok(()),
+        true => "dead-letter configurations",
+        false => "execution roles",
+    };
+    Err(Error::Invalid(format!(
+        "The {what} of the two versions of an alias must be the same."
+    )))
 }
 
 fn shown(function: &Function, name: &str, alias: &Alias) -> AliasConfiguration {

@@ -12,7 +12,7 @@ use crate::settings::{
     AcceleratorConfig, ApplicationLogLevel, Architecture, Architectures, CapacityProviderConfig,
     DeadLetterConfig, DurableConfig, EphemeralStorage, EphemeralStorageSize, FileSystemConfig,
     FunctionRuntimeConfig, ImageConfig, LogFormat, LogGroup, LoggingConfig, PackageType, RuntimeId,
-    SnapStartApplyOn, SystemLogLevel, TenancyConfig, TracingMode,
+    SnapStartApplyOn, SystemLogLevel, TargetArn, TenancyConfig, TracingMode,
 };
 
 /// A version of a function.
@@ -290,6 +290,9 @@ impl From<Shown<'_>> for FunctionConfiguration {
                     variables: Some(variables),
                     error: None,
                 }),
+            dead_letter_config: content.dead_letter.clone().map(|arn| DeadLetterConfig {
+                target_arn: TargetArn::new(arn).ok(),
+            }),
             tracing_config: Some(TracingConfigResponse {
                 mode: Some(TracingMode::PassThrough),
             }),

@@ -9,6 +9,7 @@ use crate::Functions;
 use crate::account::CODE_STORAGE_BYTES_MAX;
 use crate::code::{Package, Pin, check_total};
 use crate::configuration::{FunctionConfiguration, Shown};
+use crate::destination::check_dead_letter;
 use crate::error::Error;
 use crate::name::{FunctionRef, LayerVersionRef};
 use crate::record::{
@@ -186,6 +187,10 @@ impl CreateFunction {
         };
         functions.inner.check_runtime(&runtime.0).await?;
         functions.check_role(at, self.function_name.name(), &self.role)?;
+        let dead_letter = self.dead_letter_config.as_ref();
+        if let Some(target) = dead_letter.and_then(DeadLetterConfig::target) {
+            check_dead_letter(&functions.inner, at, &self.role, target)?;
+        }
         if let Some(variables) = variables(self.environment.as_ref()) {
             check_variables(variables)?;
         }
@@ -199,7 +204,6 @@ impl CreateFunction {
     fn not_applied(&self) -> NotApplied<'_> {
         NotApplied {
             vpc: self.vpc_config.as_ref(),
-            dead_letter: self.dead_letter_config.as_ref(),
             kms_key: self.kms_key_arn.as_ref(),
             tracing: self.tracing_config.as_ref(),
             file_systems: self.file_system_configs.as_ref(),
@@ -237,6 +241,11 @@ impl CreateFunction {
                 .map_or(EPHEMERAL_DEFAULT, |storage| storage.size.get()),
             variables: variables(self.environment.as_ref()).cloned(),
             logging: logging(name, None, self.logging_config.unwrap_or_default())?,
+            dead_letter: self
+                .dead_letter_config
+                .as_ref()
+                .and_then(DeadLetterConfig::target)
+                .map(str::to_owned),
             modified_ms: now_ms,
         })
     }
@@ -264,6 +273,8 @@ fn new_record(
         tags,
         reserved_concurrency: None,
         provisioned: BTreeMap::new(),
+        event_invoke: BTreeMap::new(),
+        recursion_allowed: false,
     };
     let mut contents = HashMap::new();
     if publish {

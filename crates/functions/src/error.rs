@@ -217,6 +217,13 @@ pub enum Error {
         "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum value of [{0}]."
     )]
     ProvisionedTooHigh(u32),
+    // Asynchronous invocations.
+    #[error("The function {0} doesn't have an EventInvokeConfig")]
+    NoEventInvokeConfig(Arn),
+    #[error("The function doesn't exist.")]
+    NoSuchFunction,
+    #[error("The function was invoked again and again in a loop, which has been stopped.")]
+    Recursive,
 
     // Invoke.
     #[error(
@@ -256,6 +263,8 @@ impl Error {
             | Error::NoPolicy
             | Error::NoPolicyFor(_)
             | Error::LayerVersionNotFound(_)
+            | Error::NoEventInvokeConfig(_)
+            | Error::NoSuchFunction
             | Error::NotThere => ("ResourceNotFoundException", 404),
             Error::NameTooLong(_)
             | Error::QualifiersDiffer
@@ -313,6 +322,7 @@ impl Error {
             }
             Error::RoleElsewhere => ("AccessDeniedException", 403),
             Error::TooManyAliases(_) => ("AliasLimitExceededException", 400),
+            Error::Recursive => ("RecursiveInvocationException", 400),
             Error::PolicyTooLong(_) => ("PolicyLengthExceededException", 400),
             Error::CodeStorageExceeded => ("CodeStorageExceededException", 400),
             Error::PackageTooLarge => ("RequestEntityTooLargeException", 413),
@@ -346,9 +356,11 @@ impl From<Error> for wire::Error {
             Error::Throttled(reason) => wire::Error::new(code, status, error.to_string())
                 .with("Type", "User")
                 .with("Reason", reason.as_str()),
-            Error::RuntimeGone(_) => wire::Error::new(code, status, error.to_string())
-                .with("Type", "User")
-                .with("Message", error.to_string()),
+            Error::RuntimeGone(_) | Error::Recursive => {
+                wire::Error::new(code, status, error.to_string())
+                    .with("Type", "User")
+                    .with("Message", error.to_string())
+            }
             error => wire::Error::new(code, status, error.to_string()).with("Type", "User"),
         }
     }

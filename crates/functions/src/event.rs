@@ -16,10 +16,13 @@ use store::Leased;
 use tokio::sync::Notify;
 use wire::{Arn, Scope};
 
+use crate::destination::{Condition, Ending, Response};
 use crate::error::Error;
 use crate::invoke::{Call, Done};
+use crate::name::LATEST;
 use crate::record::{EVENTS, event_queue, read_key};
-use crate::{Functions, Inner, Worker};
+use crate::state::{Function, version_number};
+use crate::{Functions, Inner, Worker, recursion};
 
 /// Events of one function that run at once, whatever its concurrency.
 const RUNNING_MAX: usize = 1000;
@@ -29,12 +32,20 @@ const LEASE_MAX: usize = 10;
 const LEASE: Duration = Duration::from_secs(60);
 /// How often the lease of a running event is extended.
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
-/// How old an event gets, unless configured (which comes with event-invoke configurations).
+/// How old an event gets, unless configured.
 const AGE_MAX_MS: i64 = 6 * 3600 * 1000;
 /// Waits before the second and the third attempt after a function's error.
 const RETRY_AFTER_MS: [i64; 2] = [60_000, 120_000];
 /// First and last wait of an event that was not let in.
 const BACK_OFF_MS: (i64, i64) = (1000, 300_000);
+/// What dead letters say of events that never ran.
+const NO_CONCURRENCY: (u16, &str) = (429, "The function's reserved concurrency is zero.");
+const TOO_OLD: (u16, &str) = (
+    429,
+    "The event is older than the function's maximum event age.",
+);
+/// How long an event waits that has run but whose result cannot be sent; it then runs again.
+const RESULT_AGAIN_MS: i64 = 60_000;
 /// How long a worker waits after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -356,23 +367,22 @@ impl Functions {
             request_id: header.request_id.clone(),
             trace_id: header.trace_id.clone(),
         };
-        let never = call.function.record.reserved_concurrency == Some(0);
-        if never || now_ms - header.accepted_ms > AGE_MAX_MS {
-            let why = if never { "no concurrency" } else { "age" };
-            tracing::info!(
-                function = name,
-                request = header.request_id,
-                why,
-                "event dropped"
-            );
-            self.inner.meter.event_dropped(&call, &self.inner);
-            return Verdict::Done;
-        }
-        self.inner
-            .meter
-            .event_age(&call, now_ms - header.accepted_ms, &self.inner);
-        let result = self.run_leased(&call, event, leased).await;
-        self.verdict(&call, event, leased, result)
+        let age_ms = now_ms - header.accepted_ms;
+        let limits = Limits::of(&call.function, header.qualifier.as_deref());
+        let end = if call.function.record.reserved_concurrency == Some(0) {
+            End::new(Condition::ZeroReservedConcurrency, NO_CONCURRENCY)
+        } else if age_ms > limits.age_max_ms {
+            End::new(Condition::EventAgeExceeded, TOO_OLD)
+        } else if recursion::is_loop(&call.function, header.trace_id.as_deref()) {
+            self.inner.meter.recursion_dropped(&call, &self.inner);
+            let why = (400, Error::Recursive.to_string());
+            End::new(Condition::RecursiveInvocation, why)
+        } else {
+            self.inner.meter.event_age(&call, age_ms, &self.inner);
+            let result = self.run_leased(&call, event, leased).await;
+            return self.verdict(&call, event, leased, &limits, result).await;
+        };
+        self.end(&call, event, end, None).await
     }
 
     /// Runs the function, and keeps the lease meanwhile.
@@ -392,40 +402,146 @@ impl Functions {
         }
     }
 
-    fn verdict(
+    async fn verdict(
         &self,
         call: &Call,
         event: &Event,
         leased: &Leased,
+        limits: &Limits,
         result: Result<Done, Error>,
     ) -> Verdict {
         let now_ms = self.inner.clock.now_ms();
-        match result {
-            Ok(done) if done.outcome.function_error.is_none() => Verdict::Done,
-            Ok(_) => match RETRY_AFTER_MS.get(event.header.errors) {
-                Some(wait_ms) => {
-                    let mut header = event.header.clone();
-                    header.errors += 1;
-                    let payload = event.payload.clone();
-                    Verdict::Again(Event { header, payload }, now_ms + wait_ms)
-                }
-                None => {
-                    let request = &event.header.request_id;
-                    tracing::info!(function = call.function.name, request, "retries exhausted");
-                    self.inner.meter.event_dropped(call, &self.inner);
-                    Verdict::Done
-                }
-            },
-            Err(Error::FunctionNotFound(_)) => {
+        let header = &event.header;
+        let done = match result {
+            Ok(done) => done,
+            Err(Error::FunctionNotFound(arn)) => {
+                tracing::info!(%arn, request = header.request_id, "an event's version is gone");
                 self.inner.meter.event_dropped(call, &self.inner);
-                Verdict::Done
+                return Verdict::Done;
             }
             Err(error) => {
                 tracing::debug!(%error, function = call.function.name, "event put back");
-                Verdict::Later(now_ms + back_off_ms(leased.attempts))
+                return Verdict::Later(now_ms + back_off_ms(leased.attempts));
             }
+        };
+        let condition = if done.outcome.function_error.is_none() {
+            Condition::Success
+        } else {
+            match limits.wait_ms(header.errors) {
+                Some(wait_ms) if now_ms + wait_ms - header.accepted_ms <= limits.age_max_ms => {
+                    let mut header = header.clone();
+                    header.errors += 1;
+                    let payload = event.payload.clone();
+                    return Verdict::Again(Event { header, payload }, now_ms + wait_ms);
+                }
+                Some(_) => Condition::EventAgeExceeded,
+                None => Condition::RetriesExhausted,
+            }
+        };
+        let end = End::new(condition, (200, error_message(&done.outcome.payload)));
+        self.end(call, event, end, Some(&done)).await
+    }
+
+    /// Sends what the end of an event gives rise to, and only then forgets the event.
+    async fn end(&self, call: &Call, event: &Event, end: End, done: Option<&Done>) -> Verdict {
+        let (header, inner) = (&event.header, &self.inner);
+        let qualifier = header.qualifier.as_deref();
+        let version = match done {
+            Some(done) => version_number(&done.executed_version),
+            None => call
+                .target(qualifier, (inner.config.random)())
+                .unwrap_or_default(),
+        };
+        let content = match version {
+            Some(number) => call.function.version(number).map(|content| &**content),
+            None => Some(&call.function.record.latest),
+        };
+        let ran = u32::from(done.is_some());
+        let trace_id = call.seen_trace_id();
+        let ending = Ending {
+            function: &call.function,
+            qualifier,
+            role: content.map_or("", |content| &content.role),
+            dead_letter: content.and_then(|content| content.dead_letter.as_deref()),
+            request_id: &header.request_id,
+            trace_id: trace_id.as_deref(),
+            payload: &event.payload,
+            condition: end.condition,
+            invoke_count: u32::try_from(header.errors).unwrap_or(u32::MAX) + ran,
+            response: done.map(|done| Response {
+                executed_version: &done.executed_version,
+                function_error: done.outcome.function_error.as_ref().map(|e| e.as_str()),
+                payload: &done.outcome.payload,
+            }),
+            error: end.error,
+        };
+        if let Err(error) = inner.conclude(&ending).await {
+            tracing::error!(%error, function = call.function.name, request = header.request_id, "an event is kept, as its result cannot be sent");
+            return Verdict::Later(inner.clock.now_ms() + RESULT_AGAIN_MS);
+        }
+        if end.condition != Condition::Success {
+            let (function, request) = (&call.function.name, &header.request_id);
+            tracing::info!(function, request, condition = ?end.condition, "event dropped");
+            inner.meter.event_dropped(call, inner);
+        }
+        Verdict::Done
+    }
+}
+
+/// How often and how long events are tried.
+struct Limits {
+    retries_max: usize,
+    age_max_ms: i64,
+}
+
+impl Limits {
+    fn of(function: &Function, qualifier: Option<&str>) -> Self {
+        let key = qualifier.unwrap_or(LATEST);
+        let config = function.record.event_invoke.get(key);
+        let age = config.and_then(|config| config.age_max_seconds);
+        Self {
+            retries_max: config
+                .and_then(|config| config.retries_max)
+                .unwrap_or(RETRY_AFTER_MS.len()),
+            age_max_ms: age.map_or(AGE_MAX_MS, |seconds| seconds * 1000),
         }
     }
+
+    /// The wait before the next attempt, after so many errors before the last one.
+    fn wait_ms(&self, errors: usize) -> Option<i64> {
+        let waits = RETRY_AFTER_MS.iter().take(self.retries_max);
+        waits.copied().nth(errors)
+    }
+}
+
+/// How an event ends.
+struct End {
+    condition: Condition,
+    /// For the dead letter: a status and a sentence.
+    error: (u16, String),
+}
+
+impl End {
+    fn new(condition: Condition, (status, message): (u16, impl Into<String>)) -> Self {
+        Self {
+            condition,
+            error: (status, message.into()),
+        }
+    }
+}
+
+/// The message in the answer of a function that failed.
+fn error_message(payload: &[u8]) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Failed {
+        error_message: Option<String>,
+    }
+    let failed = serde_json::from_slice::<Failed>(payload);
+    failed
+        .ok()
+        .and_then(|failed| failed.error_message)
+        .unwrap_or_default()
 }
 
 /// What is to become of an event.

@@ -4,8 +4,6 @@
 //! its service principal, as AddPermission writes it
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html>).
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use delivery::{Delivery, Recipient, Refusal};
 use store::Digest;
@@ -41,7 +39,7 @@ impl Recipient for Inbox {
         let qualifier = named.own_qualifier();
         let functions = &self.0.inner.functions;
         let function = functions.get(&at, named.name()).ok_or_else(missing)?;
-        self.admit(delivery, function.policy(qualifier.unwrap_or_default()))?;
+        self.admit(delivery)?;
         let call = Call {
             function,
             arn: to.clone(),
@@ -61,9 +59,10 @@ impl Recipient for Inbox {
 }
 
 impl Inbox {
-    /// Whether the sender may invoke the function, which has this policy.
-    fn admit(&self, delivery: &Delivery, policy: Option<Arc<str>>) -> Result<(), Refusal> {
+    /// Whether the sender may invoke the function.
+    fn admit(&self, delivery: &Delivery) -> Result<(), Refusal> {
         let (from, to) = (&delivery.from, &delivery.to);
+        let facts = self.0.facts(to);
         let roles = &self.0.inner.roles;
         let caller = match &from.role {
             None => service(delivery),
@@ -72,18 +71,19 @@ impl Inbox {
                 session.map_err(|why| Refusal::permanent("FAILED_TO_ASSUME_ROLE", why))?
             }
         };
-        let keys: Keys = vec![
+        let mut keys: Keys = vec![
             ("aws:SourceArn".into(), vec![from.arn.to_string()]),
             (
                 "aws:SourceAccount".into(),
                 vec![delivery.scope.account.to_string()],
             ),
         ];
+        keys.extend(facts.keys);
         let ask = Ask {
             action: ACTION,
             resource: to,
             keys: &keys,
-            resource_policy: policy.as_ref(),
+            resource_policy: facts.policy.as_ref(),
         };
         let cx = Context {
             user_agent: from.service.clone(),

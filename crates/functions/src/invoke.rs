@@ -10,13 +10,13 @@ use bytes::Bytes;
 use engine::{FunctionSpec, Invocation, Mode, Outcome, Refusal};
 use wire::{Arn, Blob, Context, Http, Operation, Scope, Shape, text};
 
-use crate::Functions;
 use crate::error::Error;
 use crate::event::Origin;
 use crate::name::{FunctionRef, LATEST, Qualifier};
 use crate::record::State;
 use crate::settings::refuse;
 use crate::state::{Function, version_number};
+use crate::{Functions, recursion};
 
 /// Largest event of a synchronous invocation.
 pub(crate) const SYNC_BYTES_MAX: usize = 6_291_456;
@@ -163,6 +163,13 @@ impl Invoke {
                 let payload = checked(payload, "RequestResponse", SYNC_BYTES_MAX)?;
                 let client_context = client_context(self.client_context.as_deref())?;
                 let tail = self.log_type == Some(LogType::Tail);
+                if recursion::is_loop(&call.function, cx.trace_id.as_deref()) {
+                    functions
+                        .inner
+                        .meter
+                        .recursion_dropped(&call, &functions.inner);
+                    return Err(Error::Recursive);
+                }
                 let done = functions
                     .call(&call, qualifier, payload, client_context, tail)
                     .await?;
@@ -237,8 +244,18 @@ fn client_context(given: Option<&str>) -> Result<Option<String>, Error> {
 }
 
 impl Call {
+    /// The trace header that the function sees, and what it causes carries on.
+    pub(crate) fn seen_trace_id(&self) -> Option<String> {
+        let trace_id = self.trace_id.as_deref()?;
+        Some(recursion::with_pass(&self.function, trace_id))
+    }
+
     /// The version that a qualifier means; `random`, from 0 to 1, decides for aliases that share their invocations.
-    fn target(&self, qualifier: Option<&str>, random: f64) -> Result<Option<u64>, Error> {
+    pub(crate) fn target(
+        &self,
+        qualifier: Option<&str>,
+        random: f64,
+    ) -> Result<Option<u64>, Error> {
         let function = &self.function;
         let not_found = || Error::FunctionNotFound(function.arn(qualifier));
         let version = match qualifier {
@@ -279,7 +296,7 @@ impl Functions {
             invoked_arn: call.arn.to_string(),
             client_context,
             cognito_identity: None,
-            trace_id: call.trace_id.clone(),
+            trace_id: call.seen_trace_id(),
             tail,
             mode: Mode::Buffered,
         };

@@ -12,9 +12,11 @@ mod code;
 mod concurrency;
 mod configuration;
 mod create;
+mod destination;
 mod download;
 mod error;
 mod event;
+mod event_config;
 mod executor;
 mod function;
 mod inbox;
@@ -27,6 +29,7 @@ mod paging;
 mod permission;
 mod provisioned;
 mod record;
+mod recursion;
 mod resource;
 mod roles;
 mod settings;
@@ -45,6 +48,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::{Observer, Outbox, Recipient};
 use engine::NetworkPolicy;
 use engine::runtimes::Catalogue;
 use store::{Clock, Kv, Queues, Store};
@@ -127,6 +131,7 @@ pub struct Worker {
 struct Inner {
     kv: Arc<dyn Kv>,
     queues: Arc<dyn Queues>,
+    outbox: Outbox,
     clock: Arc<dyn Clock>,
     code: Arc<CodeStore>,
     roles: Arc<dyn Roles>,
@@ -160,6 +165,7 @@ impl Functions {
         roles: Arc<dyn Roles>,
         telemetry: Telemetry,
         engine: Arc<dyn Executor>,
+        outbox: Outbox,
         config: Config,
     ) -> Result<(Functions, Vec<Worker>), Error> {
         let code = CodeStore::open(config.data.join("code"), Arc::clone(&store.blobs))?;
@@ -167,6 +173,7 @@ impl Functions {
         let inner = Arc::new(Inner {
             kv: Arc::clone(&store.kv),
             queues: Arc::clone(&store.queues),
+            outbox,
             clock: Arc::clone(&store.clock),
             code,
             roles,
@@ -198,8 +205,13 @@ impl Functions {
     }
 
     /// Takes deliveries to functions.
-    pub fn recipient(&self) -> Arc<dyn delivery::Recipient> {
+    pub fn recipient(&self) -> Arc<dyn Recipient> {
         Arc::new(inbox::Inbox(self.clone()))
+    }
+
+    /// Counts deliveries of functions that failed.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(destination::Failures(Arc::clone(&self.inner)))
     }
 
     /// Takes no more events from the queues, and waits up to `limit` for what is going on. Events that were not handled
@@ -257,6 +269,14 @@ impl Service for Functions {
         Route::of::<provisioned::PutProvisionedConcurrencyConfig>(),
         Route::of::<provisioned::GetProvisionedConcurrencyConfig>(),
         Route::of::<provisioned::DeleteProvisionedConcurrencyConfig>(),
+        // Before GetFunctionEventInvokeConfig, whose path this one goes on from.
+        Route::of::<event_config::ListFunctionEventInvokeConfigs>(),
+        Route::of::<event_config::PutFunctionEventInvokeConfig>(),
+        Route::of::<event_config::UpdateFunctionEventInvokeConfig>(),
+        Route::of::<event_config::GetFunctionEventInvokeConfig>(),
+        Route::of::<event_config::DeleteFunctionEventInvokeConfig>(),
+        Route::of::<recursion::PutFunctionRecursionConfig>(),
+        Route::of::<recursion::GetFunctionRecursionConfig>(),
         Route::of::<tag::TagResource>(),
         Route::of::<tag::UntagResource>(),
         Route::of::<tag::ListTags>(),

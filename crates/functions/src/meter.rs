@@ -176,10 +176,31 @@ impl Meter {
         self.event(call, inner, "AsyncEventAge", Unit::Milliseconds, age);
     }
 
+    /// An event or an invocation goes on with a loop, and is stopped.
+    pub(crate) fn recursion_dropped(&self, call: &Call, inner: &Inner) {
+        let name = "RecursiveInvocationsDropped";
+        self.event(call, inner, name, Unit::Count, 1.0);
+    }
+
+    /// The record of an invocation did not reach its destination.
+    pub(crate) fn destination_failed(&self, at: &Scope, function: &str, inner: &Inner) {
+        let name = "DestinationDeliveryFailures";
+        self.put(at, function, inner, name, Unit::Count, 1.0);
+    }
+
+    /// A failed event did not reach its dead-letter queue.
+    pub(crate) fn dead_letter_failed(&self, at: &Scope, function: &str, inner: &Inner) {
+        self.put(at, function, inner, "DeadLetterErrors", Unit::Count, 1.0);
+    }
+
     fn event(&self, call: &Call, inner: &Inner, name: &str, unit: Unit, value: f64) {
-        let at: &Scope = &call.function.at;
+        let function = &call.function;
+        self.put(&function.at, &function.name, inner, name, unit, value);
+    }
+
+    fn put(&self, at: &Scope, function: &str, inner: &Inner, name: &str, unit: Unit, value: f64) {
         let now_ms = inner.clock.now_ms();
-        let named = ("FunctionName".to_owned(), call.function.name.clone());
+        let named = ("FunctionName".to_owned(), function.to_owned());
         for dimensions in [Vec::new(), vec![named]] {
             let metric = Metric::new(NAMESPACE, name, dimensions);
             self.telemetry.metric(at, &metric, unit, value, now_ms);

@@ -29,6 +29,23 @@ pub(crate) struct FunctionRecord {
     /// Provisioned concurrency, by alias or version.
     #[serde(default)]
     pub provisioned: BTreeMap<String, ProvisionedConfig>,
+    /// What becomes of asynchronous invocations, by version, alias or `$LATEST`.
+    #[serde(default)]
+    pub event_invoke: BTreeMap<String, EventInvoke>,
+    /// Whether the function may run in a loop.
+    #[serde(default)]
+    pub recursion_allowed: bool,
+}
+
+/// What becomes of asynchronous invocations; AWS's defaults where it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EventInvoke {
+    /// Attempts after the first.
+    pub retries_max: Option<usize>,
+    pub age_max_seconds: Option<i64>,
+    pub on_success: Option<String>,
+    pub on_failure: Option<String>,
+    pub modified_ms: i64,
 }
 
 impl Record for FunctionRecord {
@@ -111,6 +128,9 @@ pub(crate) struct Content {
     /// `None` when it was never set, which replies show.
     pub variables: Option<BTreeMap<String, String>>,
     pub logging: Logging,
+    /// The queue or topic of failed events.
+    #[serde(default)]
+    pub dead_letter: Option<String>,
     pub modified_ms: i64,
 }
 

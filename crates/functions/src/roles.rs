@@ -7,7 +7,7 @@ use identity::{Identity, RoleSession};
 use wire::{AccountId, Arn, Ask, Authorizer, Caller, Context, Keys, Scope};
 
 /// Who assumes execution roles.
-const SERVICE: &str = "lambda.amazonaws.com";
+pub(crate) const SERVICE: &str = "lambda.amazonaws.com";
 /// How long an environment's credentials are good: as long as IAM lets a session of a role be. An environment ends before.
 const SESSION: Duration = Duration::from_secs(12 * 3600);
 

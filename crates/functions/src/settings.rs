@@ -291,6 +291,13 @@ pub struct DeadLetterConfig {
     pub target_arn: Option<TargetArn>,
 }
 
+impl DeadLetterConfig {
+    /// The target, if the request names one; an empty one takes it away.
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.target_arn.as_deref().filter(|arn| !arn.is_empty())
+    }
+}
+
 /// A private network.
 #[derive(Debug, Clone, Shape)]
 pub struct VpcConfig {
@@ -398,7 +405,6 @@ pub enum PublishTo {
 #[derive(Debug, Default)]
 pub(crate) struct NotApplied<'a> {
     pub vpc: Option<&'a VpcConfig>,
-    pub dead_letter: Option<&'a DeadLetterConfig>,
     pub kms_key: Option<&'a KmsKeyArn>,
     pub tracing: Option<&'a TracingConfig>,
     pub file_systems: Option<&'a List<FileSystemConfig, 0, 1>>,
@@ -423,10 +429,6 @@ impl NotApplied<'_> {
                 || image.command.iter().any(|list| !list.is_empty())
                 || image.working_directory.iter().any(|text| !text.is_empty())
         });
-        let dead_letter = self
-            .dead_letter
-            .and_then(|config| config.target_arn.as_ref())
-            .is_some_and(|arn| !arn.is_empty());
         let tracing = self.tracing.and_then(|config| config.mode) == Some(TracingMode::Active);
         let snap_start = self.snap_start.and_then(|config| config.apply_on)
             == Some(SnapStartApplyOn::PublishedVersions);
@@ -434,7 +436,6 @@ impl NotApplied<'_> {
         const LEAVE_OUT: &str = "Leave it out.";
         let rows = [
             ("VpcConfig", vpc, NETWORK),
-            ("DeadLetterConfig", dead_letter, LEAVE_OUT),
             (
                 "KMSKeyArn",
                 self.kms_key.is_some_and(|key| !key.is_empty()),

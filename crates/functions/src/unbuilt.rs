@@ -55,11 +55,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "/2020-06-30/functions/{FunctionName}/code-signing-config",
     ),
     Unbuilt::rest(
-        "DeleteFunctionEventInvokeConfig",
-        "DELETE",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-    ),
-    Unbuilt::rest(
         "DeleteFunctionUrlConfig",
         "DELETE",
         "/2021-10-31/functions/{FunctionName}/url",
@@ -103,16 +98,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "GetFunctionCodeSigningConfig",
         "GET",
         "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    Unbuilt::rest(
-        "GetFunctionEventInvokeConfig",
-        "GET",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-    ),
-    Unbuilt::rest(
-        "GetFunctionRecursionConfig",
-        "GET",
-        "/2024-08-31/functions/{FunctionName}/recursion-config",
     ),
     Unbuilt::rest(
         "GetFunctionScalingConfig",
@@ -160,11 +145,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "/2015-03-31/event-source-mappings",
     ),
     Unbuilt::rest(
-        "ListFunctionEventInvokeConfigs",
-        "GET",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
-    ),
-    Unbuilt::rest(
         "ListFunctionUrlConfigs",
         "GET",
         "/2021-10-31/functions/{FunctionName}/urls",
@@ -188,16 +168,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "PutFunctionCodeSigningConfig",
         "PUT",
         "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    Unbuilt::rest(
-        "PutFunctionEventInvokeConfig",
-        "PUT",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-    ),
-    Unbuilt::rest(
-        "PutFunctionRecursionConfig",
-        "PUT",
-        "/2024-08-31/functions/{FunctionName}/recursion-config",
     ),
     Unbuilt::rest(
         "PutFunctionScalingConfig",
@@ -253,11 +223,6 @@ pub(crate) const UNBUILT: &[Unbuilt] = &[
         "UpdateEventSourceMapping",
         "PUT",
         "/2015-03-31/event-source-mappings/{UUID}",
-    ),
-    Unbuilt::rest(
-        "UpdateFunctionEventInvokeConfig",
-        "POST",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
     Unbuilt::rest(
         "UpdateFunctionUrlConfig",

@@ -8,6 +8,7 @@ use crate::Functions;
 use crate::code::check_total;
 use crate::configuration::{FunctionConfiguration, Shown};
 use crate::create::{BODY_BYTES_MAX, layer_keys, logging, packages, pass_role, variables};
+use crate::destination::check_dead_letter;
 use crate::error::Error;
 use crate::name::{FunctionRef, LayerVersionRef};
 use crate::record::{Content, FunctionRecord, LastUpdate, LayerUse, State, new_id};
@@ -217,6 +218,9 @@ impl UpdateFunctionConfiguration {
             check_revision(self.revision_id.as_deref(), &record.latest_head.revision_id)?;
             let content = self.over(name, &record.latest, layers.as_deref())?;
             check_total(content.code.unzipped, &packages(&content.layers))?;
+            if let Some(target) = &content.dead_letter {
+                check_dead_letter(&functions.inner, at, &content.role, target)?;
+            }
             begin_update(before, record, content, cx.now_ms)
         });
         let (after, ()) = change.await?;
@@ -260,6 +264,9 @@ impl UpdateFunctionConfiguration {
         if let Some(given) = &self.logging_config {
             content.logging = logging(name, Some(&before.logging), given.clone())?;
         }
+        if let Some(given) = &self.dead_letter_config {
+            content.dead_letter = given.target().map(str::to_owned);
+        }
         if let Some(layers) = layers {
             content.layers = layers.to_vec();
         }
@@ -269,7 +276,6 @@ impl UpdateFunctionConfiguration {
     fn not_applied(&self) -> NotApplied<'_> {
         NotApplied {
             vpc: self.vpc_config.as_ref(),
-            dead_letter: self.dead_letter_config.as_ref(),
             kms_key: self.kms_key_arn.as_ref(),
             tracing: self.tracing_config.as_ref(),
             file_systems: self.file_system_configs.as_ref(),

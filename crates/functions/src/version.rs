@@ -238,6 +238,7 @@ impl Functions {
             }
             record.policies.remove(&number.to_string());
             record.provisioned.remove(&number.to_string());
+            record.event_invoke.remove(&number.to_string());
             let removed = record.versions.remove(&number);
             Ok(removed.map(|version| (function.record.id.clone(), version.content)))
         });

@@ -70,11 +70,13 @@ impl App {
         let inside = Inside::new(folder, gateway)?;
         let sink = Sink::new(telemetry.clone(), roles.clone(), Arc::new(inside));
         let engine = Engine::start(engine_config(config, folder), Arc::new(sink))?;
+        let outbox = Outbox::open(&store);
         let (functions, function_workers) = Functions::open(
             &store,
             roles,
             telemetry.clone(),
             Arc::new(engine.clone()),
+            outbox.clone(),
             functions_config(config, folder, catalogue),
         )
         .await?;
@@ -85,9 +87,9 @@ impl App {
         for worker in function_workers {
             workers.spawn(worker.name, worker.run);
         }
-        let outbox = Outbox::open(&store);
         let recipients = vec![functions.recipient()];
-        let courier = Courier::new(&outbox, recipients, Vec::new());
+        let observers = vec![functions.observer()];
+        let courier = Courier::new(&outbox, recipients, observers);
         workers.spawn("courier", courier.run());
         Ok(App {
             store,

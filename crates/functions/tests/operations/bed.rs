@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use delivery::{Courier, Delivery, Outbox, Recipient};
 use engine::runtimes::{Catalogue, RuntimesConfig};
 use engine::{
     Concurrency, Credentials, FunctionError, FunctionSpec, Invocation, Outcome, PoolKey, Provision,
@@ -78,8 +79,41 @@ impl Roles for AnyRole {
     fn session(&self, _: &Arn, _: &str, _: &Arn) -> Result<Caller, String> {
         Err("not in this test".to_owned())
     }
-    fn may(&self, _: &str, _: &Scope, _: &str, _: &Arn) -> bool {
-        true
+    fn may(&self, role: &str, _: &Scope, _: &str, resource: &Arn) -> bool {
+        !role.contains("/weak") && !resource.as_str().ends_with(":hidden")
+    }
+}
+
+/// Takes what is sent to the services that are not built.
+#[derive(Default)]
+pub struct Mail {
+    pub got: Mutex<Vec<Delivery>>,
+    pub told: tokio::sync::Notify,
+}
+
+#[async_trait::async_trait]
+impl Recipient for Mail {
+    fn takes(&self, to: &Arn) -> bool {
+        matches!(to.service(), "sqs" | "sns" | "events") && !to.resource().ends_with("nowhere")
+    }
+    async fn receive(&self, delivery: &Delivery) -> Result<(), delivery::Refusal> {
+        self.got.lock().unwrap().push(delivery.clone());
+        self.told.notify_waiters();
+        Ok(())
+    }
+}
+
+impl Mail {
+    /// Waits until this many deliveries have come.
+    pub async fn arrived(&self, count: usize) -> Vec<Delivery> {
+        loop {
+            let told = self.told.notified();
+            let got = self.got.lock().unwrap().clone();
+            if got.len() >= count {
+                return got;
+            }
+            told.await;
+        }
     }
 }
 
@@ -92,6 +126,7 @@ pub struct Ran {
     pub payload: Bytes,
     pub client_context: Option<String>,
     pub request_id: String,
+    pub trace_id: Option<String>,
 }
 
 /// Stands in for the engine: answers with the event, or as told.
@@ -126,6 +161,7 @@ impl Executor for Recorder {
                 payload: invocation.payload.clone(),
                 client_context: invocation.client_context.clone(),
                 request_id: invocation.request_id.clone(),
+                trace_id: invocation.trace_id.clone(),
             });
             self.specs.lock().unwrap().push(spec.clone());
             let next = {
@@ -270,6 +306,8 @@ pub struct Bed {
     pub store: Store,
     pub clock: Arc<ManualClock>,
     pub recorder: Arc<Recorder>,
+    pub outbox: Outbox,
+    pub mail: Arc<Mail>,
     pub guard: Arc<Guard>,
     pub telemetry: Telemetry,
     pub folder: tempfile::TempDir,
@@ -310,22 +348,30 @@ impl Bed {
             ..Config::new(folder.path().join("functions"), catalogue)
         };
         change(&mut config);
+        let outbox = Outbox::open(&store);
         let (functions, own) = Functions::open(
             &store,
             Arc::new(AnyRole),
             telemetry.clone(),
             recorder.clone(),
+            outbox.clone(),
             config,
         )
         .await
         .unwrap();
         workers.extend(own.into_iter().map(|worker| tokio::spawn(worker.run)));
+        let mail = Arc::new(Mail::default());
+        let recipients = vec![functions.recipient(), mail.clone() as _];
+        let courier = Courier::new(&outbox, recipients, vec![functions.observer()]);
+        workers.push(tokio::spawn(courier.run()));
         Bed {
             router: Router::new(vec![Mount::new(Arc::new(functions.clone()))]),
             functions,
             store,
             clock,
             recorder,
+            outbox,
+            mail,
             guard: Arc::default(),
             telemetry,
             folder,
@@ -376,7 +422,10 @@ impl Bed {
             secure: false,
             now_ms: self.clock.now_ms(),
             host: "127.0.0.1:4566".to_owned(),
-            trace_id: None,
+            trace_id: head
+                .headers
+                .get("x-amzn-trace-id")
+                .map(|value| value.to_str().unwrap().to_owned()),
         };
         let found = self.router.find(&head, Some("lambda")).unwrap();
         let settled = found.settle(&self.router, &head, &body);
@@ -468,6 +517,16 @@ impl Bed {
     pub async fn publish(&self) -> Value {
         let path = "/2015-03-31/functions/hello/versions";
         self.post(path, json!({})).await.ok()
+    }
+
+    /// Like [`Bed::invoke`], caused by what has this trace.
+    pub async fn invoke_traced(&self, name: &str, headers: &[(&str, &str)], trace: &str) -> Reply {
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .copied()
+            .chain([("x-amzn-trace-id", trace)])
+            .collect();
+        self.invoke(name, &headers, "{}").await
     }
 
     pub async fn invoke(&self, name: &str, headers: &[(&str, &str)], payload: &str) -> Reply {

@@ -270,11 +270,6 @@ async fn settings_that_are_not_applied_are_refused_unless_empty() {
             "VpcConfig",
         ),
         (
-            "DeadLetterConfig",
-            json!({ "TargetArn": "arn:aws:sqs:eu-west-1:123456789012:q" }),
-            "DeadLetterConfig",
-        ),
-        (
             "KMSKeyArn",
             json!("arn:aws:kms:eu-west-1:123456789012:key/1"),
             "KMSKeyArn",

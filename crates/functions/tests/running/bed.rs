@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use delivery::Outbox;
 use engine::Engine;
 use engine::runtimes::{Catalogue, RuntimesConfig};
 use functions::{Config, Functions, Sink};
@@ -129,6 +130,7 @@ impl Bed {
             roles,
             telemetry.clone(),
             Arc::new(engine.clone()),
+            Outbox::open(&store),
             config,
         )
         .await
