@@ -46,7 +46,12 @@ impl Roles for Identity {
     }
 
     fn session(&self, role: &Arn, service: &str, source: &Arn) -> Result<Caller, String> {
-        let name = source.resource().rsplit([':', '/']).next();
+        // A function's name, whatever its qualifier; else the last word, such as a rule's.
+        let words = source.resource().strip_prefix("function:");
+        let name = match words {
+            Some(function) => function.split(':').next(),
+            None => source.resource().rsplit([':', '/']).next(),
+        };
         let made = self.role_session(&RoleSession {
             name: name.unwrap_or(service),
             service,
