@@ -9,6 +9,8 @@ use crate::{Delivery, Error, Outbox, record};
 
 /// How long they are kept: as long as SQS keeps a message at most.
 pub(crate) const KEPT_MS: i64 = 14 * 24 * 3_600_000;
+/// What one look at them holds in memory; it ends early where they are larger.
+const LOOK_BYTES_MAX: usize = 64 << 20;
 /// Taken from the store at once.
 const PAGE: usize = 100;
 
@@ -30,29 +32,31 @@ pub struct Grave {
 }
 
 impl Outbox {
-    /// At most `limit` deliveries that were set aside, by recipient, oldest first.
+    /// At most `limit` deliveries that were set aside, by recipient, oldest first; fewer when they are large.
     ///
     /// # Errors
     /// If the store fails.
     pub async fn graves(&self, limit: usize) -> Result<Vec<Grave>, Error> {
         let mut graves: Vec<Grave> = Vec::new();
+        let mut bytes = 0;
         for queue in self.inner.all_queues().await? {
             let Some(to) = recipient_of(&queue) else {
                 continue;
             };
             let left = limit - graves.len();
-            if left == 0 {
+            if left == 0 || bytes >= LOOK_BYTES_MAX {
                 break;
             }
             let mut after: Option<String> = None;
             let mut found = 0;
-            while found < left {
+            while found < left && bytes < LOOK_BYTES_MAX {
                 let page = PAGE.min(left - found);
                 let queues = &self.inner.queues;
                 let buried = queues.buried(&queue, after.as_deref(), page).await?;
                 let Some(last) = buried.last() else { break };
                 after = Some(last.id.clone());
                 found += buried.len();
+                bytes += buried.iter().map(|one| one.body.len()).sum::<usize>();
                 graves.extend(buried.into_iter().map(|buried| Grave {
                     delivery: record::decode(buried.body).ok(),
                     id: buried.id,

@@ -6,6 +6,7 @@
 mod courier;
 mod error;
 mod graves;
+mod operator;
 mod outbox;
 mod record;
 mod stats;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use engine::{FunctionSpec, Invocation, Mode, Outcome, Refusal};
-use wire::{Arn, Blob, Context, Http, Operation, Scope, Shape, text};
+use wire::{Arn, Blob, Context, Effect, Http, Operation, Scope, Shape, text};
 
 use crate::error::Error;
 use crate::event::Origin;
@@ -87,6 +87,7 @@ impl Operation for Invoke {
     type Service = Functions;
     type Output = InvokeOutput;
     const NAME: &'static str = "Invoke";
+    const EFFECT: Effect = Effect::Data;
     const ACTION: &'static str = "InvokeFunction";
     const HTTP: Http = Http::new(
         "POST",
@@ -402,6 +403,7 @@ impl Operation for InvokeAsync {
     type Service = Functions;
     type Output = InvokeAsyncOutput;
     const NAME: &'static str = "InvokeAsync";
+    const EFFECT: Effect = Effect::Data;
     const HTTP: Http = Http::new(
         "POST",
         "/2014-11-13/functions/{FunctionName}/invoke-async",

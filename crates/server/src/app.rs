@@ -110,6 +110,7 @@ impl App {
             Mount::new(Arc::new(Sts(self.identity.clone()))),
             Mount::new(self.telemetry.logs()),
             Mount::new(self.telemetry.cloudwatch()),
+            Mount::new(Arc::new(self.outbox.clone())),
         ];
         Services {
             router: Router::new(mounts),

@@ -16,6 +16,7 @@ mod router;
 mod scope;
 mod shape;
 pub mod sigv4;
+mod witness;
 
 pub use arn::Arn;
 pub use error::Error;
@@ -38,3 +39,4 @@ pub use shape::{
     broken_text_constraints,
 };
 pub use wire_derive::Shape;
+pub use witness::{Effect, Seen, Witness};

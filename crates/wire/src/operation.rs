@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::protocol::Protocol;
 use crate::shape::{Decoder, Undecodable};
-use crate::{AccountId, Arn, Error, Http, Node, Schema, Scope, Shape};
+use crate::{AccountId, Arn, Effect, Error, Http, Node, Schema, Scope, Shape};
 
 /// One AWS operation. The struct is the request.
 pub trait Operation: Shape + Send + Sync + 'static {
@@ -26,6 +26,9 @@ pub trait Operation: Shape + Send + Sync + 'static {
     const HTTP: Http = Http::ROOT;
     /// Whether any caller with valid credentials may run it, as on AWS for `sts:GetCallerIdentity` and a few others.
     const UNRESTRICTED: bool = false;
+
+    /// What it does, for the trail of what happened. Its name says it, mostly.
+    const EFFECT: Effect = Effect::of(Self::NAME);
 
     /// The resource that the action is authorized on; [`Arn::any`] where AWS supports no resource.
     fn resource(&self, at: &Scope) -> Arn;
@@ -232,6 +235,8 @@ pub struct Route<S> {
     pub name: &'static str,
     /// Its HTTP binding.
     pub http: Http,
+    /// What it does.
+    pub effect: Effect,
     /// The request's form.
     pub input: fn() -> Schema,
     /// The reply's form.
@@ -245,6 +250,7 @@ impl<S: Service> Route<S> {
         Self {
             name: O::NAME,
             http: O::HTTP,
+            effect: O::EFFECT,
             input: O::schema,
             output: <O::Output as Shape>::schema,
             run: |service, cx, authorizer, node| {

@@ -13,7 +13,10 @@ use http::request::Parts;
 use crate::operation::{Failure, Route};
 use crate::protocol::{self, Protocol};
 use crate::shape::Undecodable;
-use crate::{Authorizer, AwsHost, Context, Error, Http, Node, Schema, Service, Unbuilt};
+use crate::{
+    Authorizer, AwsHost, Context, Effect, Error, Http, Node, Schema, Seen, Service, Unbuilt,
+    Witness,
+};
 
 /// A body that is sent while it is made.
 pub struct ByteStream(pub Pin<Box<dyn Stream<Item = Result<Bytes, std::io::Error>> + Send>>);
@@ -103,6 +106,8 @@ pub struct Row {
     pub name: &'static str,
     /// Its HTTP binding.
     pub http: Http,
+    /// What it does.
+    pub effect: Effect,
     /// The request's form.
     pub input: fn() -> Schema,
     /// The reply's form.
@@ -166,6 +171,7 @@ pub fn schema_of<S: Service>() -> Vec<Row> {
     let row = |route: &Route<S>| Row {
         name: route.name,
         http: route.http,
+        effect: route.effect,
         input: route.input,
         output: route.output,
     };
@@ -175,6 +181,7 @@ pub fn schema_of<S: Service>() -> Vec<Row> {
 /// All services.
 pub struct Router {
     mounts: Vec<Mount>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// The operation of a request, as far as its head tells.
@@ -198,7 +205,18 @@ const FORM_BYTES_MAX: usize = 2 * 1024 * 1024;
 impl Router {
     /// A router over these services, asked in this order.
     pub fn new(mounts: Vec<Mount>) -> Self {
-        Self { mounts }
+        Self {
+            mounts,
+            witness: None,
+        }
+    }
+
+    /// The same, with somebody who learns of what changes.
+    pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            witness: Some(witness),
+            ..self
+        }
     }
 
     /// The services.
@@ -406,10 +424,12 @@ impl<'a> Found<'a> {
     /// Settles a Query request by its body, which may belong to another service than the head suggested. Every
     /// other request is settled already.
     pub fn settle(self, router: &'a Router, head: &Parts, body: &Bytes) -> Settled<'a> {
+        let witness = router.witness.as_deref();
         let Target::InForm = self.target else {
             return Settled {
                 found: self,
                 form: None,
+                witness,
             };
         };
         let form = protocol::plain(head, body, FORM_BYTES_MAX)
@@ -418,6 +438,7 @@ impl<'a> Found<'a> {
             return Settled {
                 found: self,
                 form: Some(form),
+                witness,
             };
         };
         let mut text = |name| match form.take(name) {
@@ -446,6 +467,7 @@ impl<'a> Found<'a> {
                 target,
             },
             form: Some(form),
+            witness,
         }
     }
 }
@@ -468,6 +490,8 @@ pub struct Settled<'a> {
     pub found: Found<'a>,
     /// The form of a Query request, or what is wrong with it.
     form: Option<Result<Node, Error>>,
+    /// Who learns of it if it changes something.
+    witness: Option<&'a dyn Witness>,
 }
 
 impl Settled<'_> {
@@ -479,7 +503,11 @@ impl Settled<'_> {
         cx: &Context,
         authorizer: &dyn Authorizer,
     ) -> Reply {
-        let Self { found, form } = self;
+        let Self {
+            found,
+            form,
+            witness,
+        } = self;
         let profile = &found.mount.profile;
         let refuse = |error: &Error| found.error(error, head, &cx.request_id);
         let form = match form.transpose() {
@@ -509,8 +537,22 @@ impl Settled<'_> {
             Ok(input) => input,
             Err(undecodable) => return refuse(&undecodable_error(profile, undecodable)),
         };
+        let witness = witness
+            .filter(|witness| row.effect == Effect::Changes && witness.wants(cx, profile.name));
+        // Copied before it is taken apart, and only if somebody wants it.
+        let request = witness.map(|_| input.told());
         match found.mount.service.run(index, cx, authorizer, input).await {
             Ok(output) => {
+                if let (Some(witness), Some(request)) = (witness, request) {
+                    witness.saw(Seen {
+                        cx,
+                        service: profile.name,
+                        operation: row.name,
+                        http: row.http,
+                        request,
+                        reply: output.told(),
+                    });
+                }
                 match protocol::encode(found.protocol, profile, row, output, &cx.request_id) {
                     Ok(reply) => reply,
                     Err(error) => refuse(&error),

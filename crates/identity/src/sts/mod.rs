@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use wire::{
-    AccountId, Arn, CallerKind, Context, Keys, List, Operation, Protocol, Route, Scope, Service,
-    Shape, Timestamp, Unbuilt, number, text,
+    AccountId, Arn, CallerKind, Context, Effect, Keys, List, Operation, Protocol, Route, Scope,
+    Service, Shape, Timestamp, Unbuilt, number, text,
 };
 
 use crate::authorize::name_of;
@@ -191,6 +191,8 @@ impl Operation for AssumeRole {
     type Service = Sts;
     type Output = AssumeRoleOutput;
     const NAME: &'static str = "AssumeRole";
+    /// As CloudTrail has it: a session is not a resource.
+    const EFFECT: Effect = Effect::Reads;
     const UNRESTRICTED: bool = true;
 
     fn resource(&self, _: &Scope) -> Arn {

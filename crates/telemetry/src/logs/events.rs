@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use store::{Direction, JournalEntry, Position, Span};
-use wire::{Arn, Context, Error as Refused, Http, List, Operation, Scope, Shape, text};
+use wire::{Arn, Context, Effect, Error as Refused, Http, List, Operation, Scope, Shape, text};
 
 use super::Logs;
 use super::archive::{DAY_MS, EVENT_BYTES_MAX, EVENT_OVERHEAD_BYTES, Event, Group, NewEvent};
@@ -116,6 +116,7 @@ impl Operation for PutLogEvents {
     type Service = Logs;
     type Output = PutLogEventsOutput;
     const NAME: &'static str = "PutLogEvents";
+    const EFFECT: Effect = Effect::Data;
     const HTTP: Http = Http::ROOT.body_max(BODY_BYTES_MAX);
 
     fn resource(&self, at: &Scope) -> Arn {

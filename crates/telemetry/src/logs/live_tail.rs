@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::broadcast;
 use wire::{
-    Arn, ByteStream, Context, Error as Refused, List, Operation, Scope, Shape, event_stream, text,
+    Arn, ByteStream, Context, Effect, Error as Refused, List, Operation, Scope, Shape,
+    event_stream, text,
 };
 
 use super::Logs;
@@ -94,6 +95,7 @@ impl Operation for StartLiveTail {
     type Service = Logs;
     type Output = StartLiveTailOutput;
     const NAME: &'static str = "StartLiveTail";
+    const EFFECT: Effect = Effect::Reads;
 
     fn resource(&self, at: &Scope) -> Arn {
         self.group_resource(at, 0)

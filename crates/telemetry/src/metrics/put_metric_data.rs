@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wire::{Arn, Context, Error as Refused, Http, Operation, Scope, Shape, Timestamp};
+use wire::{Arn, Context, Effect, Error as Refused, Http, Operation, Scope, Shape, Timestamp};
 
 use super::cloudwatch::CloudWatch;
 use super::shapes::{Dimensions, MetricName, Namespace, metric};
@@ -74,6 +74,7 @@ impl Operation for PutMetricData {
     type Service = CloudWatch;
     type Output = ();
     const NAME: &'static str = "PutMetricData";
+    const EFFECT: Effect = Effect::Data;
     const HTTP: Http = Http::ROOT;
 
     fn resource(&self, _: &Scope) -> Arn {
