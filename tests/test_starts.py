@@ -1,4 +1,4 @@
-"""How environments start: provisioned concurrency."""
+"""How environments start: provisioned concurrency and SnapStart."""
 
 import datetime
 import json
@@ -144,3 +144,101 @@ def test_an_alias_and_a_kill(fresh):
     assert payload() == ["provisioned-concurrency", "2"]
     listed = client.list_provisioned_concurrency_configs(FunctionName="kept")["ProvisionedConcurrencyConfigs"]
     assert [(c["FunctionArn"].split(":")[-1], c["Status"]) for c in listed] == [("live", "READY")]
+
+
+SNAP_START = {"ApplyOn": "PublishedVersions"}
+LONG_INIT = """
+import os, time
+time.sleep(float(os.environ["INIT"]))
+KIND = os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+
+def lambda_handler(event, context):
+    return [KIND, context.function_version, "AWS_LAMBDA_LOG_STREAM_NAME" in os.environ]
+"""
+
+
+def test_snap_start(function):
+    one = function(
+        m.zipped({"lambda_function.py": LONG_INIT}), SnapStart=SNAP_START, Environment={"Variables": {"INIT": "3"}}
+    )
+    config = one.client.get_function_configuration(FunctionName=one.name)
+    assert config["SnapStart"] == {**SNAP_START, "OptimizationStatus": "Off"}
+
+    version = one.client.publish_version(FunctionName=one.name)
+    assert (version["State"], version["StateReasonCode"]) == ("Pending", "Creating")
+    ready = "Lambda is initializing your function. It will be ready to invoke once your function state becomes ACTIVE."
+    with m.refused("SnapStartNotReadyException", ready, 409):
+        one.call({}, Qualifier="1")
+    one.client.get_waiter("published_version_active").wait(FunctionName=one.name, Qualifier="1")
+    config = one.client.get_function_configuration(FunctionName=one.name, Qualifier="1")
+    assert config["SnapStart"] == {**SNAP_START, "OptimizationStatus": "On"}
+    reply = one.call({}, Qualifier="1")
+    assert reply["payload"] == ["snap-start", "1", False]
+    assert "Init Duration" not in reply["log"], "init ran when the version was published"
+    assert one.call({})["payload"] == ["on-demand", "$LATEST", True]
+
+    with m.refused("InvalidParameterValueException", ".* is not supported for SnapStart enabled functions.", 400):
+        one.client.put_provisioned_concurrency_config(
+            FunctionName=one.name, Qualifier="1", ProvisionedConcurrentExecutions=1
+        )
+    one.client.update_function_configuration(FunctionName=one.name, SnapStart={"ApplyOn": "None"})
+    one.client.get_waiter("function_updated_v2").wait(FunctionName=one.name)
+    again = one.client.publish_version(FunctionName=one.name)
+    assert (again["Version"], again["State"]) == ("2", "Active")
+
+
+def test_a_version_whose_init_fails(function):
+    one = function(m.zipped({"lambda_function.py": "raise RuntimeError('not today')"}), SnapStart=SNAP_START)
+    one.client.publish_version(FunctionName=one.name)
+    config = m.until(
+        lambda: (
+            (found := one.client.get_function_configuration(FunctionName=one.name, Qualifier="1"))["State"] != "Pending"
+            and found
+        ),
+        "init has run",
+    )
+    assert (config["State"], config["StateReasonCode"]) == ("Failed", "FunctionError.RuntimeInitError")
+    assert "not today" in config["StateReason"]
+    with m.refused("ResourceConflictException", ".*state: Failed", 409):
+        one.call({}, Qualifier="1")
+
+
+def test_snap_start_is_refused_where_there_is_none(lambdas, role):
+    def create(**settings):
+        lambdas.create_function(
+            FunctionName=m.name(),
+            Role=role,
+            Handler="lambda_function.lambda_handler",
+            Code={"ZipFile": m.handler("return 1")},
+            SnapStart=SNAP_START,
+            **settings,
+        )
+
+    of = "{} is not supported for SnapStart enabled functions."
+    with m.refused("InvalidParameterValueException", of.format("provided.al2023"), 400):
+        create(Runtime="provided.al2023")
+    with m.refused("InvalidParameterValueException", of.format("EphemeralStorage .*"), 400):
+        create(Runtime=m.PYTHON, EphemeralStorage={"Size": 1024})
+
+
+def test_a_kill_while_a_version_is_initialised(fresh):
+    server = fresh()
+    client = server.client("lambda")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    client.create_function(
+        FunctionName="snapped",
+        Runtime=m.PYTHON,
+        Handler="lambda_function.lambda_handler",
+        Role=role,
+        Timeout=30,
+        Code={"ZipFile": m.zipped({"lambda_function.py": LONG_INIT})},
+        SnapStart=SNAP_START,
+        Environment={"Variables": {"INIT": "2"}},
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName="snapped")
+    assert client.publish_version(FunctionName="snapped")["State"] == "Pending"
+    server.kill()
+    server.start()
+    client.get_waiter("published_version_active").wait(FunctionName="snapped", Qualifier="1")
+    reply = client.invoke(FunctionName="snapped", Qualifier="1", Payload=b"{}")
+    assert json.loads(reply["Payload"].read())[:2] == ["snap-start", "1"]

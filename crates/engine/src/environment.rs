@@ -29,6 +29,7 @@ use crate::http::Connection;
 use crate::launch::{errno_text, external_extensions, provided_bootstrap};
 use crate::log::{Log, Pipes, TELEMETRY_FD};
 use crate::pool::Room;
+use crate::prediction::Version;
 use crate::provision::Keep;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
@@ -101,7 +102,8 @@ impl Handle {
 /// An environment that waits for its next invocation. Only the pool holds one.
 pub(crate) struct Idle {
     pub(crate) environment: Environment,
-    pub(crate) since: Instant,
+    /// When its version was last used, by [`Shared::now`].
+    pub(crate) since: Duration,
 }
 
 /// The data of every state.
@@ -132,6 +134,8 @@ pub(crate) struct Environment {
     /// The duration of the restore, until a REPORT has told it.
     pub(crate) restore_duration: Option<Duration>,
     pub(crate) initialization: Initialization,
+    /// What is known of its version's calls.
+    pub(crate) version: Arc<Version>,
     /// Makes it one of those that are provisioned.
     pub(crate) keep: Option<Keep>,
     memory_peak: u64,
@@ -267,6 +271,7 @@ impl Environment {
             init_duration: None,
             restore_duration: None,
             initialization,
+            version: shared.prediction.version(spec),
             keep: None,
             memory_peak: 0,
             memory_measured: None,

@@ -19,8 +19,8 @@ use crate::log::{InitReport, iso_now, now_ms, whole_ms};
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
-    FunctionError, FunctionSpec, Invocation, Mode, Outcome, Part, Prepared, RESPONSE_BYTES_MAX,
-    Refusal, Report, Status, Unprepared,
+    FunctionError, FunctionSpec, Initialization, Invocation, Mode, Outcome, Part, Prepared,
+    RESPONSE_BYTES_MAX, Refusal, Report, Status, Unprepared,
 };
 
 /// How long an answer waits for the runtime and the extensions to ask for the next event. Then it leaves, and the
@@ -62,9 +62,11 @@ pub(crate) async fn run(
     let slot = shared.admission.enter(spec, &shared.invocations);
     let slot = slot.map_err(Refusal::Throttled)?;
     while let Some(idle) = shared.pool.take(&spec.key) {
+        let since = idle.since;
         let Some(environment) = woken(shared, idle) else {
             continue;
         };
+        environment.version.begins(shared.now(), Some(since));
         let busy = Busy::begin(environment, invocation, slot);
         if busy.environment.booted {
             return Ok(busy.complete().await);
@@ -112,6 +114,8 @@ async fn cold(
     invocation: Invocation,
     slot: Slot,
 ) -> Result<Outcome, Refusal> {
+    let version = shared.prediction.version(spec);
+    version.begins(shared.now(), None);
     let room = shared.make_room(spec.memory_mb).await?;
     let mut environment = Environment::create(shared, spec, room, spec.initialization).await?;
     let began = Instant::now();
@@ -157,7 +161,9 @@ pub(crate) async fn prepare(
                 document: failure.document("").body,
             });
         }
-        environment.init_duration = Some(init_duration);
+        // With SnapStart the publishing of the version has reported it.
+        let on_demand = spec.initialization == Initialization::OnDemand;
+        environment.init_duration = on_demand.then_some(init_duration);
         owned.give(environment);
         Ok(Prepared {
             init_duration,
@@ -167,6 +173,30 @@ pub(crate) async fn prepare(
     // In a task of its own: a start is worth finishing even when the caller goes away.
     let done = shared.tasks.spawn(work).await;
     done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string()).into()))
+}
+
+/// Makes an environment for a call that is expected. `since` is when the version was last used. What goes wrong is for
+/// the call to find out.
+pub(crate) async fn make_ahead(
+    shared: &Arc<Shared>,
+    spec: &Arc<FunctionSpec>,
+    since: Duration,
+) -> Result<(), Refusal> {
+    let Some(room) = shared.room_to_spare(spec.memory_mb) else {
+        return Ok(());
+    };
+    let mut environment = Environment::create(shared, spec, room, spec.initialization).await?;
+    let began = Instant::now();
+    let booted = environment.boot(INIT_LIMIT, None).await;
+    report_init(&environment, began.elapsed(), "init", booted.as_ref().err());
+    match booted {
+        Ok(()) => {
+            environment.init_duration = Some(began.elapsed());
+            shared.put(environment, since);
+        }
+        Err(_) => environment.stop("failure").await,
+    }
+    Ok(())
 }
 
 /// Tells how an init phase went.

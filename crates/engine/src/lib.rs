@@ -15,6 +15,8 @@ mod invoke;
 mod launch;
 mod log;
 mod pool;
+mod prediction;
+mod pressure;
 mod provision;
 pub mod runtimes;
 mod shared;
@@ -25,7 +27,7 @@ mod variables;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::Shared;
 use slots::{Kind, Slots};
@@ -60,8 +62,12 @@ const TASKS_ALWAYS: usize = 3;
 pub struct Config {
     /// A folder of the engine's own for bootstraps and the sandbox; made when absent.
     pub data: PathBuf,
-    /// How long an unused environment is kept.
+    /// How long an unused environment is kept, where nothing better is known.
     pub idle_timeout: Duration,
+    /// The time, for what is counted in seconds and hours; tests have their own.
+    pub clock: Clock,
+    /// Whether environments are kept longer or shorter, and made ahead, by the pattern of a version's calls.
+    pub prediction: bool,
     /// Environments alive at once, busy or idle.
     pub environments_max: usize,
     /// Sum of the MemorySize of all environments, in megabytes.
@@ -83,6 +89,8 @@ impl Config {
         Config {
             data: data.into(),
             idle_timeout: IDLE_TIMEOUT_DEFAULT,
+            clock: Clock::default(),
+            prediction: true,
             environments_max: 1000,
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,
@@ -90,6 +98,35 @@ impl Config {
             answers: None,
             sandbox: sandbox::Config::this_exe(),
         }
+    }
+}
+
+/// Tells how much time has passed since some moment.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Duration + Send + Sync>);
+
+impl Clock {
+    /// A clock that says what `now` says.
+    pub fn new(now: impl Fn() -> Duration + Send + Sync + 'static) -> Clock {
+        Clock(Arc::new(now))
+    }
+
+    fn now(&self) -> Duration {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    /// The machine's.
+    fn default() -> Clock {
+        let began = Instant::now();
+        Clock::new(move || began.elapsed())
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
     }
 }
 
@@ -181,6 +218,7 @@ impl Engine {
     /// Ends the environments of every revision whose [`FunctionSpec::key`] starts with `key_prefix`: idle ones now, busy
     /// ones after what they are doing. Call it when code or configuration changed or the function is gone.
     pub fn retire(&self, key_prefix: &str) {
+        self.shared.prediction.forget(key_prefix);
         self.shared.stop_all(self.shared.pool.retire(key_prefix));
     }
 

@@ -83,7 +83,7 @@ impl Pool {
         let mut state = self.state();
         state.thawed.retain(|(have, ..)| have.id != handle.id);
         if idle.environment.booted {
-            state.thawed.push((handle.clone(), uses, idle.since));
+            state.thawed.push((handle.clone(), uses, Instant::now()));
         }
         if !state.idle.contains_key(&handle.key) {
             state.idle.insert(handle.key.clone(), Stacks::default());
@@ -151,13 +151,17 @@ impl Pool {
         Some(state.idle.get_mut(&key)?.on_demand.remove(0))
     }
 
-    /// Takes those idle for longer than `limit`, or no longer good for use.
-    pub(crate) fn take_expired(&self, limit: Duration) -> Vec<Idle> {
+    /// Whether there is any environment of this revision, idle or not.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.state().alive.values().any(|handle| handle.key == key)
+    }
+
+    /// Takes those that are not worth keeping, or no longer good for use.
+    pub(crate) fn take_expired(&self, keeps: impl Fn(&Idle) -> bool) -> Vec<Idle> {
         let mut state = self.state();
         let mut out = Vec::new();
         for stacks in state.idle.values_mut() {
-            let expired =
-                |idle: &mut Idle| idle.since.elapsed() >= limit || !idle.environment.usable();
+            let expired = |idle: &mut Idle| !keeps(idle) || !idle.environment.usable();
             out.extend(stacks.on_demand.extract_if(.., expired));
             let unusable = |idle: &mut Idle| !idle.environment.usable();
             out.extend(stacks.provisioned.extract_if(.., unusable));
@@ -198,6 +202,7 @@ impl Pool {
 pub(crate) struct Capacity {
     environments: Arc<Semaphore>,
     memory_mb: Arc<Semaphore>,
+    environments_max: usize,
     memory_mb_max: u32,
     /// Invocations that wait for room: then nobody stays idle.
     pub(crate) waiting: AtomicUsize,
@@ -217,9 +222,16 @@ impl Capacity {
         Capacity {
             environments: Arc::new(Semaphore::new(environments)),
             memory_mb: Arc::new(Semaphore::new(memory_mb_max as usize)),
+            environments_max: environments,
             memory_mb_max,
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether less than half of the room is left.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.environments.available_permits() < self.environments_max / 2
+            || self.memory_mb.available_permits() < self.memory_mb_max as usize / 2
     }
 
     /// Room for one environment now, if there is.

@@ -13,7 +13,10 @@ use crate::admission::Admission;
 use crate::egress::Egress;
 use crate::environment::{Environment, Handle, Idle};
 use crate::events::Events;
+use crate::invoke::make_ahead;
 use crate::pool::{Capacity, Pool, Room};
+use crate::prediction::{Keeping, Prediction};
+use crate::pressure;
 use crate::provision::Provisions;
 use crate::slots::Slots;
 use crate::spec::{Refusal, ThrottleReason};
@@ -26,6 +29,8 @@ const FREEZE_TICK: Duration = Duration::from_millis(4);
 const EXPIRY_TICK: Duration = Duration::from_secs(1);
 /// How long an invocation waits for room on a full machine.
 const ROOM_LIMIT: Duration = Duration::from_secs(10);
+/// Idle environments that are ended at each look while processes wait for memory.
+const PRESSURE_STEP: usize = 4;
 
 /// The engine's insides.
 pub(crate) struct Shared {
@@ -36,6 +41,9 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) provisions: Provisions,
     pub(crate) slots: Slots,
+    pub(crate) prediction: Prediction,
+    /// The kernel says that processes wait for memory.
+    pressed: AtomicBool,
     /// AWS's host names, and the way to the internet if the configuration has one.
     pub(crate) egress: Arc<Egress>,
     capacity: Capacity,
@@ -55,6 +63,8 @@ impl Shared {
         let admission = Arc::<Admission>::default();
         Shared {
             provisions: Provisions::new(admission.clone()),
+            prediction: Prediction::default(),
+            pressed: AtomicBool::new(false),
             capacity: Capacity::new(config.environments_max, config.memory_mb_max),
             egress: Arc::new(Egress::new(&config, events.clone())),
             config,
@@ -78,6 +88,23 @@ impl Shared {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// This moment, for what is counted in seconds and hours.
+    pub(crate) fn now(&self) -> Duration {
+        self.config.clock.now()
+    }
+
+    fn keeping(&self) -> Keeping {
+        Keeping {
+            fixed: self.config.idle_timeout,
+            scarce: self.capacity.is_scarce() || self.pressed.load(Ordering::Acquire),
+        }
+    }
+
+    /// Room for an environment that nobody waits for: none is ended for it.
+    pub(crate) fn room_to_spare(&self, memory_mb: u32) -> Option<Room> {
+        self.capacity.try_take(memory_mb)
+    }
+
     /// Room for another environment; the longest idle ones make way.
     pub(crate) async fn make_room(self: &Arc<Self>, memory_mb: u32) -> Result<Room, Refusal> {
         let full = Refusal::Throttled(ThrottleReason::ConcurrentInvocationLimitExceeded);
@@ -98,6 +125,15 @@ impl Shared {
 
     /// Takes an environment back after an invocation.
     pub(crate) fn give(self: &Arc<Self>, environment: Environment) {
+        let now = self.now();
+        if environment.keep.is_none() {
+            environment.version.ends(now);
+        }
+        self.put(environment, now);
+    }
+
+    /// Puts an environment where the next invocation finds it; its version was last used at `since`.
+    pub(crate) fn put(self: &Arc<Self>, environment: Environment, since: Duration) {
         let waited_for =
             self.capacity.waiting.load(Ordering::Acquire) > 0 && environment.keep.is_none();
         let wanted = waited_for || self.draining.load(Ordering::Acquire);
@@ -106,10 +142,7 @@ impl Shared {
             return;
         }
         let handle = environment.handle.clone();
-        self.pool.put(Idle {
-            environment,
-            since: Instant::now(),
-        });
+        self.pool.put(Idle { environment, since });
         // It may have died or been retired between the check and the put; whoever did that looked in vain.
         if !handle.usable() {
             self.bury(&handle);
@@ -133,6 +166,41 @@ impl Shared {
         }
     }
 
+    /// Ends what is not worth its memory, and more of it while processes wait for memory.
+    fn expire(self: &Arc<Self>) {
+        self.pressed.store(pressure::is_high(), Ordering::Release);
+        let (keeping, now) = (self.keeping(), self.now());
+        let keeps = |idle: &Idle| {
+            let time = now.saturating_sub(idle.since);
+            let predicts = self.config.prediction;
+            let window = || idle.environment.version.window().filter(|_| predicts);
+            keeping.keeps_in_any_case(time) || keeping.keeps(window(), time)
+        };
+        self.stop_all(self.pool.take_expired(keeps));
+        if self.pressed.load(Ordering::Acquire) {
+            let oldest = std::iter::from_fn(|| self.pool.take_oldest());
+            self.stop_all(oldest.take(PRESSURE_STEP).collect());
+        }
+    }
+
+    /// Makes environments for calls that are expected.
+    fn make_ahead(self: &Arc<Self>) {
+        let hindered =
+            self.pressed.load(Ordering::Acquire) || self.draining.load(Ordering::Acquire);
+        if !self.config.prediction || hindered {
+            return;
+        }
+        let has = |key: &str| self.pool.has(key);
+        for (spec, since) in self.prediction.due(self.now(), self.keeping(), has) {
+            let shared = self.clone();
+            self.tasks.spawn(async move {
+                if let Err(refusal) = make_ahead(&shared, &spec, since).await {
+                    tracing::warn!(function = spec.name, %refusal, "not made ahead");
+                }
+            });
+        }
+    }
+
     /// Freezes what is idle, stops what was idle for too long. One code path for the signal and for the clock.
     pub(crate) async fn look_after_idle(self: Arc<Self>) {
         let mut expiry = Instant::now() + EXPIRY_TICK;
@@ -148,7 +216,8 @@ impl Shared {
                 let _ = tokio::task::spawn_blocking(freeze).await;
             }
             if Instant::now() >= expiry {
-                self.stop_all(self.pool.take_expired(self.config.idle_timeout));
+                self.expire();
+                self.make_ahead();
                 expiry = Instant::now() + EXPIRY_TICK;
             }
             let tick = if self.pool.any_thawed() {

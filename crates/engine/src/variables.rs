@@ -155,8 +155,11 @@ impl Set {
             &spec.memory_mb.to_string(),
         );
         self.put("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.as_str());
-        self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
-        self.put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
+        // As on AWS: an environment's stream is not known yet where its init ran.
+        if initialization != Initialization::SnapStart {
+            self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
+            self.put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
+        }
         if spec.log.format == LogFormat::Json {
             self.put("AWS_LAMBDA_LOG_FORMAT", "JSON");
             self.put("AWS_LAMBDA_LOG_LEVEL", spec.log.application_level.as_str());

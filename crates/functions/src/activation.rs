@@ -13,6 +13,7 @@ use crate::code::{Marked, merged_name};
 use crate::create::packages;
 use crate::error::Error;
 use crate::record::{Content, FailureCode, FunctionRecord, LastUpdate, State, new_id};
+use crate::state::Function;
 use crate::{Functions, Inner};
 
 /// How often garbage is looked for when nothing says that there is some: environments may have kept code in use.
@@ -77,6 +78,11 @@ impl Inner {
     }
 
     async fn run_activation(&self, at: &Scope, name: &str) -> Result<(), Error> {
+        self.settle_latest(at, name).await?;
+        self.initialise_versions(at, name).await
+    }
+
+    async fn settle_latest(&self, at: &Scope, name: &str) -> Result<(), Error> {
         let Some(function) = self.functions.get(at, name) else {
             return Ok(());
         };
@@ -86,7 +92,7 @@ impl Inner {
             if record.id != function.record.id || record.latest.id != content.id {
                 return Ok(None);
             }
-            settle(record, &prepared);
+            settle(before, record, &prepared);
             let old = before
                 .runnable(None)
                 .and_then(|runnable| runnable.as_ref().ok());
@@ -128,8 +134,7 @@ impl Inner {
 
 /// What failed is tried again with every start of Mayfly: a toolchain may be there now, or room on the disk.
 fn is_settled(record: &FunctionRecord) -> bool {
-    record.last_update == LastUpdate::Successful
-        && record.latest_head.state == State::Active
+    is_latest_settled(record)
         && record
             .versions
             .values()
@@ -138,13 +143,24 @@ fn is_settled(record: &FunctionRecord) -> bool {
 
 /// What an activation leaves in the record. As recorded from AWS, the revision of `$LATEST` changes with its state, that
 /// of a version does not.
-fn settle(record: &mut FunctionRecord, prepared: &Result<(), (FailureCode, String)>) {
+fn settle(
+    before: &Function,
+    record: &mut FunctionRecord,
+    prepared: &Result<(), (FailureCode, String)>,
+) {
+    let (settled, revision) = (
+        is_latest_settled(record),
+        record.latest_head.revision_id.clone(),
+    );
     let state = match prepared.clone() {
         Ok(()) => State::Active,
         Err((code, reason)) => State::Failed { code, reason },
     };
     for version in record.versions.values_mut() {
-        if version.head.state != State::Active {
+        let content = before.contents.get(&version.content);
+        // Those with SnapStart are not active before their init has run.
+        let waits = prepared.is_ok() && content.is_some_and(|content| content.snap_start);
+        if version.head.state != State::Active && !waits {
             version.head.state = state.clone();
         }
     }
@@ -157,7 +173,15 @@ fn settle(record: &mut FunctionRecord, prepared: &Result<(), (FailureCode, Strin
         Err(_) if created => LastUpdate::Successful,
         Err((code, reason)) => LastUpdate::Failed { code, reason },
     };
-    record.latest_head.revision_id = new_id();
+    record.latest_head.revision_id = match settled {
+        // Only a version was waited for.
+        true => revision,
+        false => new_id(),
+    };
+}
+
+fn is_latest_settled(record: &FunctionRecord) -> bool {
+    record.last_update == LastUpdate::Successful && record.latest_head.state == State::Active
 }
 
 /// Removes code that nobody refers to, whenever there may be some.

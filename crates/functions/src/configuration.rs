@@ -308,10 +308,7 @@ impl From<Shown<'_>> for FunctionConfiguration {
             architectures: Some(Architectures(vec![Architecture::HERE.as_str().to_owned()])),
             ephemeral_storage: EphemeralStorageSize::new(content.ephemeral_mb)
                 .map(|size| EphemeralStorage { size }),
-            snap_start: Some(SnapStartResponse {
-                apply_on: Some(SnapStartApplyOn::None),
-                optimization_status: Some(SnapStartOptimizationStatus::Off),
-            }),
+            snap_start: Some(snap_start(content, shown.version)),
             runtime_version_config: shown.runtime_digest.map(|digest| RuntimeVersionConfig {
                 runtime_version_arn: Some(Arn::runtime(&at.region, &digest)),
                 error: None,
@@ -382,6 +379,20 @@ fn last_update(
             Some(reason.clone()),
             LastUpdateStatusReasonCode::parse(code.as_str()),
         ),
+    }
+}
+
+/// Only versions are optimized.
+fn snap_start(content: &Content, version: Option<u64>) -> SnapStartResponse {
+    SnapStartResponse {
+        apply_on: Some(match content.snap_start {
+            true => SnapStartApplyOn::PublishedVersions,
+            false => SnapStartApplyOn::None,
+        }),
+        optimization_status: Some(match content.snap_start && version.is_some() {
+            true => SnapStartOptimizationStatus::On,
+            false => SnapStartOptimizationStatus::Off,
+        }),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::settings::{
     NotApplied, PackageType, PublishTo, RoleArn, RuntimeId, SnapStart, TenancyConfig, Timeout,
     TracingConfig, VpcConfig, check_architecture, check_variables, refuse,
 };
+use crate::snapstart;
 use crate::spec::default_log_group;
 use crate::tag::{Tags, request_tags};
 
@@ -135,6 +136,7 @@ impl CreateFunction {
         let publish = self.publish == Some(true);
         let tags = self.tags.clone().map(|tags| tags.0).unwrap_or_default();
         let content = self.content(&name, package, layers, cx.now_ms)?;
+        snapstart::check(&content, inner.config.runtimes.policy())?;
         let (record, contents) = new_record(content, tags, publish);
         let function = inner.create(&at, &name, record, contents).await?;
         drop(pin);
@@ -208,7 +210,6 @@ impl CreateFunction {
             tracing: self.tracing_config.as_ref(),
             file_systems: self.file_system_configs.as_ref(),
             image: self.image_config.as_ref(),
-            snap_start: self.snap_start.as_ref(),
             capacity_provider: self.capacity_provider_config.as_ref(),
             durable: self.durable_config.as_ref(),
             runtime: self.runtime_config.as_ref(),
@@ -247,6 +248,7 @@ impl CreateFunction {
                 .and_then(DeadLetterConfig::target)
                 .map(str::to_owned),
             modified_ms: now_ms,
+            snap_start: snapstart::asked(self.snap_start.as_ref()).unwrap_or_default(),
         })
     }
 }

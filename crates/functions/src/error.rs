@@ -60,6 +60,8 @@ pub enum Error {
         "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: {0}"
     )]
     VariablesTooLarge(String),
+    #[error("{0} is not supported for SnapStart enabled functions.")]
+    WithoutSnapStart(String),
     #[error("Number of tags exceeds resource tag limit.")]
     TooManyTags,
     #[error("The value of the tag mayfly:internet must be open or closed.")]
@@ -242,6 +244,10 @@ pub enum Error {
     ClientContextTooLarge,
     #[error("Rate Exceeded.")]
     Throttled(ThrottleReason),
+    #[error(
+        "Lambda is initializing your function. It will be ready to invoke once your function state becomes ACTIVE."
+    )]
+    SnapStartNotReady,
     #[error("{0}")]
     RuntimeGone(String),
     #[error("{0}")]
@@ -276,6 +282,7 @@ impl Error {
             | Error::RuntimeAndHandlerNeeded
             | Error::ReservedVariables(_)
             | Error::VariablesTooLarge(_)
+            | Error::WithoutSnapStart(_)
             | Error::TooManyTags
             | Error::InternetTag
             | Error::InternetClosed
@@ -330,6 +337,7 @@ impl Error {
             Error::PayloadNotJson(_)
             | Error::ClientContextNotJson
             | Error::ClientContextTooLarge => ("InvalidRequestContentException", 400),
+            Error::SnapStartNotReady => ("SnapStartNotReadyException", 409),
             Error::Throttled(_) => ("TooManyRequestsException", 429),
             Error::RuntimeGone(_) => ("InvalidRuntimeException", 502),
             Error::Unavailable(_) => ("ServiceUnavailableException", 503),
@@ -356,7 +364,7 @@ impl From<Error> for wire::Error {
             Error::Throttled(reason) => wire::Error::new(code, status, error.to_string())
                 .with("Type", "User")
                 .with("Reason", reason.as_str()),
-            Error::RuntimeGone(_) | Error::Recursive => {
+            Error::RuntimeGone(_) | Error::Recursive | Error::SnapStartNotReady => {
                 wire::Error::new(code, status, error.to_string())
                     .with("Type", "User")
                     .with("Message", error.to_string())

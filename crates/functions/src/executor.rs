@@ -4,12 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use engine::{
-    Concurrency, Engine, FunctionSpec, Invocation, Outcome, PoolKey, Provision, Provisioned,
-    Refusal,
+    Concurrency, Engine, FunctionSpec, Invocation, Outcome, PoolKey, Prepared, Provision,
+    Provisioned, Refusal, Unprepared,
 };
 
 /// The outcome of an invocation, to be awaited.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Refusal>> + Send + 'a>>;
+
+/// What comes of running a function's init ahead, to be awaited.
+pub type Preparing<'a> = Pin<Box<dyn Future<Output = Result<Prepared, Unprepared>> + Send + 'a>>;
 
 /// The engine, as functions need it. See [`Engine`]'s methods of the same names.
 pub trait Executor: Send + Sync {
@@ -17,6 +20,8 @@ pub trait Executor: Send + Sync {
     fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_>;
     /// A function like this is there: what is generic about its first environment may be made ahead.
     fn expect(&self, _spec: &FunctionSpec) {}
+    /// Runs a function's init once and keeps what came of it.
+    fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_>;
     /// Ends environments whose key begins so.
     fn retire(&self, key_prefix: &str);
     /// Sets or takes away reserved concurrency.
@@ -37,6 +42,9 @@ impl Executor for Engine {
     }
     fn expect(&self, spec: &FunctionSpec) {
         Engine::expect(self, spec);
+    }
+    fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_> {
+        Box::pin(Engine::prepare(self, spec))
     }
     fn retire(&self, key_prefix: &str) {
         Engine::retire(self, key_prefix);

@@ -337,8 +337,12 @@ impl Functions {
             if let Some(runnable) = now.runnable(version) {
                 return runnable.clone().map_err(Error::RuntimeGone);
             }
-            if matches!(now.state(version), State::Failed { .. }) {
-                return Err(Error::NotActive("Failed"));
+            match now.state(version) {
+                State::Failed { .. } => return Err(Error::NotActive("Failed")),
+                State::Pending if now.has_snap_start(version) => {
+                    return Err(Error::SnapStartNotReady);
+                }
+                State::Pending | State::Active => {}
             }
             if changes.changed().await.is_err() {
                 return Err(Error::NotActive("Pending"));

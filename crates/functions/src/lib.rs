@@ -34,6 +34,7 @@ mod resource;
 mod roles;
 mod settings;
 mod sink;
+mod snapstart;
 mod spec;
 mod state;
 mod table;
@@ -67,7 +68,7 @@ use table::Table;
 pub use archive::{Refused, unpack};
 pub use download::DOWNLOAD_PATH;
 pub use error::Error;
-pub use executor::{Executor, Running};
+pub use executor::{Executor, Preparing, Running};
 pub use roles::Roles;
 pub use sink::{Endpoint, Sink};
 
@@ -144,6 +145,7 @@ struct Inner {
     meter: Meter,
     telemetry: Telemetry,
     event_workers: event::Workers,
+    initialising: snapstart::Initialising,
     /// Counts changes of functions, for those who wait for one.
     changes: watch::Sender<u64>,
     /// Something may have become garbage.
@@ -185,6 +187,7 @@ impl Functions {
             meter: Meter::new(telemetry.clone()),
             telemetry,
             event_workers: event::Workers::default(),
+            initialising: snapstart::Initialising::default(),
             changes: watch::Sender::new(0),
             garbage: Notify::new(),
             tasks: TaskTracker::new(),
@@ -200,8 +203,12 @@ impl Functions {
             name: "code sweeper",
             run: Box::pin(activation::sweep(Arc::clone(&inner))),
         };
+        let templates = Worker {
+            name: "SnapStart",
+            run: Box::pin(Arc::clone(&inner).initialise_again()),
+        };
         let events = event::starter(Arc::clone(&inner));
-        Ok((Functions { inner }, vec![sweeper, events]))
+        Ok((Functions { inner }, vec![sweeper, templates, events]))
     }
 
     /// Takes deliveries to functions.

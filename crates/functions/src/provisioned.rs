@@ -293,6 +293,10 @@ fn check_target(
             version_number(&alias.version).ok_or(Error::UnpublishedProvisioned)?
         }
     };
+    if function.has_snap_start(Some(number)) {
+        let what = "Provisioned Concurrency".to_owned();
+        return Err(Error::WithoutSnapStart(what));
+    }
     let missing = || Error::FunctionNotFound(function.arn(Some(&number.to_string())));
     let version = record.versions.get(&number).ok_or_else(missing)?;
     match version.head.state {

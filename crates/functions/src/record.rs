@@ -99,6 +99,11 @@ pub(crate) enum LastUpdate {
 pub(crate) enum FailureCode {
     InvalidRuntime,
     InternalError,
+    InitTimeout,
+    RuntimeInitError,
+    ExtensionInitError,
+    InvalidEntryPoint,
+    InitResourceExhausted,
 }
 
 impl FailureCode {
@@ -107,6 +112,11 @@ impl FailureCode {
         match self {
             FailureCode::InvalidRuntime => "InvalidRuntime",
             FailureCode::InternalError => "InternalError",
+            FailureCode::InitTimeout => "FunctionError.InitTimeout",
+            FailureCode::RuntimeInitError => "FunctionError.RuntimeInitError",
+            FailureCode::ExtensionInitError => "FunctionError.ExtensionInitError",
+            FailureCode::InvalidEntryPoint => "FunctionError.InvalidEntryPoint",
+            FailureCode::InitResourceExhausted => "FunctionError.InitResourceExhausted",
         }
     }
 }
@@ -132,6 +142,9 @@ pub(crate) struct Content {
     #[serde(default)]
     pub dead_letter: Option<String>,
     pub modified_ms: i64,
+    /// Whether versions are made of what one init left behind.
+    #[serde(default)]
+    pub snap_start: bool,
 }
 
 /// A layer of a function.

@@ -409,7 +409,6 @@ pub(crate) struct NotApplied<'a> {
     pub tracing: Option<&'a TracingConfig>,
     pub file_systems: Option<&'a List<FileSystemConfig, 0, 1>>,
     pub image: Option<&'a ImageConfig>,
-    pub snap_start: Option<&'a SnapStart>,
     pub capacity_provider: Option<&'a CapacityProviderConfig>,
     pub durable: Option<&'a DurableConfig>,
     pub runtime: Option<&'a FunctionRuntimeConfig>,
@@ -430,8 +429,6 @@ impl NotApplied<'_> {
                 || image.working_directory.iter().any(|text| !text.is_empty())
         });
         let tracing = self.tracing.and_then(|config| config.mode) == Some(TracingMode::Active);
-        let snap_start = self.snap_start.and_then(|config| config.apply_on)
-            == Some(SnapStartApplyOn::PublishedVersions);
         const NETWORK: &str = "Functions reach Mayfly's own endpoint; leave it out.";
         const LEAVE_OUT: &str = "Leave it out.";
         let rows = [
@@ -448,7 +445,6 @@ impl NotApplied<'_> {
                 LEAVE_OUT,
             ),
             ("ImageConfig", image, "Use the package type Zip."),
-            ("SnapStart PublishedVersions", snap_start, "Use None."),
             (
                 "CapacityProviderConfig",
                 self.capacity_provider.is_some(),

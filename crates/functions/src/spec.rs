@@ -95,7 +95,10 @@ impl Inner {
             log: log_config(name, &content.role, &content.logging),
             credentials: Arc::new(move || roles.credentials(&role, &function)),
             network,
-            initialization: Initialization::OnDemand,
+            initialization: match content.snap_start && version.is_some() {
+                true => Initialization::SnapStart,
+                false => Initialization::OnDemand,
+            },
         });
         self.code.keep(&spec);
         self.engine.expect(&spec);

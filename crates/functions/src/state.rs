@@ -61,6 +61,12 @@ impl Function {
         }
     }
 
+    /// Whether this version's environments begin where an init at publishing ended.
+    pub(crate) fn has_snap_start(&self, version: Option<u64>) -> bool {
+        let content = version.and_then(|number| self.version(number));
+        content.is_some_and(|content| content.snap_start)
+    }
+
     /// The state of a version.
     pub(crate) fn state(&self, version: Option<u64>) -> &State {
         match version.and_then(|number| self.record.versions.get(&number)) {

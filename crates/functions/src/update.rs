@@ -19,6 +19,7 @@ use crate::settings::{
     ObjectKey, PublishTo, RoleArn, RuntimeId, S3ObjectStorageMode, SnapStart, Timeout,
     TracingConfig, VpcConfig, check_architecture, check_variables, refuse,
 };
+use crate::snapstart;
 use crate::state::Function;
 use crate::version::{check_revision, check_settled, publish};
 
@@ -221,6 +222,7 @@ impl UpdateFunctionConfiguration {
             if let Some(target) = &content.dead_letter {
                 check_dead_letter(&functions.inner, at, &content.role, target)?;
             }
+            snapstart::check(&content, functions.inner.config.runtimes.policy())?;
             begin_update(before, record, content, cx.now_ms)
         });
         let (after, ()) = change.await?;
@@ -270,6 +272,9 @@ impl UpdateFunctionConfiguration {
         if let Some(layers) = layers {
             content.layers = layers.to_vec();
         }
+        if let Some(asked) = snapstart::asked(self.snap_start.as_ref()) {
+            content.snap_start = asked;
+        }
         Ok(content)
     }
 
@@ -280,7 +285,6 @@ impl UpdateFunctionConfiguration {
             tracing: self.tracing_config.as_ref(),
             file_systems: self.file_system_configs.as_ref(),
             image: self.image_config.as_ref(),
-            snap_start: self.snap_start.as_ref(),
             capacity_provider: self.capacity_provider_config.as_ref(),
             durable: self.durable_config.as_ref(),
             runtime: self.runtime_config.as_ref(),

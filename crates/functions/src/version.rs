@@ -45,18 +45,25 @@ impl Operation for PublishVersion {
         refuse("PublishTo", self.publish_to.is_some(), "Leave it out.")?;
         let (function, qualifier) = functions.find(&self.function_name, None, cx)?;
         functions.shown(&function, qualifier.as_deref())?;
-        let (at, name) = (&function.at, &function.name);
+        let (at, name) = (&function.at.clone(), &function.name.clone());
         let (function, number) = functions
             .inner
             .change_with(at, name, |function, record, made| {
                 self.check(function, record)?;
                 let description = self.description.as_ref().map(Description::as_str);
-                let state = record.latest_head.state.clone();
+                // What SnapStart makes is made by the activation.
+                let state = match record.latest.snap_start {
+                    true => State::Pending,
+                    false => record.latest_head.state.clone(),
+                };
                 let (number, content) = publish(function, record, description, state);
                 made.extend(content);
                 Ok(number)
             })
             .await?;
+        if *function.state(Some(number)) == State::Pending {
+            functions.activate(at, name);
+        }
         Ok(functions.version_shown(&function, number)?.into())
     }
 }

@@ -278,6 +278,7 @@ fn engine_config(config: &Config, folder: &Folder) -> engine::Config {
     let memory = config.environments_memory_mb_max;
     engine::Config {
         idle_timeout: config.environment_idle,
+        prediction: config.prediction,
         environments_max: config.environments_max,
         memory_mb_max: memory.unwrap_or_else(|| machine_memory_mb() / 4 * 3),
         egress: config.egress(),

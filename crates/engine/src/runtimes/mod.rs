@@ -161,6 +161,11 @@ impl Catalogue {
         })))
     }
 
+    /// What the operator decided.
+    pub fn policy(&self) -> Policy {
+        self.0.config.policy
+    }
+
     /// The runtime for an identifier that a function is created or updated with. Blocks like
     /// [`resolve_existing`](Self::resolve_existing).
     ///

@@ -7,5 +7,6 @@ mod inputs;
 mod leaks;
 mod life;
 mod parked;
+mod prediction;
 mod protocol;
 mod provisioned;

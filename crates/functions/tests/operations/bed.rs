@@ -13,7 +13,7 @@ use engine::{
     Concurrency, Credentials, FunctionError, FunctionSpec, Invocation, Outcome, PoolKey, Provision,
     Provisioned, Refusal, Report, Status, ThrottleReason,
 };
-use functions::{Config, Executor, Functions, Roles, Running};
+use functions::{Config, Executor, Functions, Preparing, Roles, Running};
 use serde_json::{Value, json};
 use store::{ManualClock, Store};
 use telemetry::Telemetry;
@@ -135,6 +135,11 @@ pub struct Recorder {
     pub ran: Mutex<Vec<Ran>>,
     pub retired: Mutex<Vec<String>>,
     pub reserved: Mutex<BTreeMap<String, Option<u32>>>,
+    /// Versions whose init was run ahead.
+    pub prepared: Mutex<Vec<String>>,
+    /// How the next ones end, first one first; then well. Nothing ends while the gate is locked.
+    pub inits: Mutex<Vec<engine::Unprepared>>,
+    pub gate: tokio::sync::Mutex<()>,
     /// What is to be provisioned, by function: versions and how many of each.
     pub provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
     /// How far that is, by the version.
@@ -198,6 +203,20 @@ impl Executor for Recorder {
                     },
                     error_type: None,
                 },
+            })
+        })
+    }
+    fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_> {
+        Box::pin(async move {
+            self.prepared.lock().unwrap().push(spec.version.clone());
+            let _gate = self.gate.lock().await;
+            let mut inits = self.inits.lock().unwrap();
+            if !inits.is_empty() {
+                return Err(inits.remove(0));
+            }
+            Ok(engine::Prepared {
+                init_duration: Duration::from_millis(5),
+                template: Ok(()),
             })
         })
     }
@@ -311,6 +330,7 @@ pub struct Bed {
     pub guard: Arc<Guard>,
     pub telemetry: Telemetry,
     pub folder: tempfile::TempDir,
+    pub runtimes: Catalogue,
     router: Router,
     workers: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -333,6 +353,7 @@ impl Bed {
             ..RuntimesConfig::default()
         };
         let catalogue = Catalogue::discover(&runtimes).unwrap();
+        let found = catalogue.clone();
         let (telemetry, mut workers) = {
             let (telemetry, workers) = Telemetry::open(&store).await.unwrap();
             let spawn = |worker: telemetry::Worker| tokio::spawn(worker.run);
@@ -375,6 +396,7 @@ impl Bed {
             guard: Arc::default(),
             telemetry,
             folder,
+            runtimes: found,
             workers,
         }
     }

@@ -296,11 +296,6 @@ async fn settings_that_are_not_applied_are_refused_unless_empty() {
             "A machine type other than this machine's",
         ),
         (
-            "SnapStart",
-            json!({ "ApplyOn": "PublishedVersions" }),
-            "SnapStart PublishedVersions",
-        ),
-        (
             "TenancyConfig",
             json!({ "TenantIsolationMode": "PER_TENANT" }),
             "TenancyConfig",

@@ -16,5 +16,6 @@ mod permission;
 mod provisioned;
 mod recursion;
 mod restart;
+mod snapstart;
 mod tag;
 mod version;

@@ -229,8 +229,17 @@ pub const KEYS: &[Key] = &[
         name: "environment_idle_seconds",
         form: Form::Number,
         default: "600",
-        help: "How long an environment is kept after its last invocation.",
+        help: "How long an environment is kept after its last invocation, where `prediction` does not know better; 0 \
+               keeps none.",
         set: |draft, value| put(&mut draft.environment_idle_seconds, number(value)),
+    },
+    Key {
+        name: "prediction",
+        form: Form::Switch,
+        default: "true",
+        help: "Whether environments are kept longer or shorter, and made ahead, by the pattern of each version's calls. \
+               docs/starts.md says how.",
+        set: |draft, value| put(&mut draft.prediction, switch(value)),
     },
     Key {
         name: "internet",
