@@ -53,6 +53,20 @@ def metric(server, name):
     return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE)[1])
 
 
+def outbox_as(key, server, operation, request=None):
+    """An operation of Mayfly's own, for which there is no client."""
+    headers = {"X-Amz-Target": f"MayflyOutbox.{operation}", "Content-Type": "application/x-amz-json-1.1"}
+    body = json.dumps(request or {}).encode()
+    status, _, reply = server.signed("POST", "/", body, "mayfly", headers, key=key)
+    return status, json.loads(reply)
+
+
+def outbox(server, operation, request=None):
+    status, reply = outbox_as(None, server, operation, request)
+    assert status == 200, reply
+    return reply
+
+
 def send(function, event, **options):
     reply = function.client.invoke(
         FunctionName=function.name, InvocationType="Event", Payload=json.dumps(event), **options
@@ -130,7 +144,7 @@ def test_events_that_may_not_run_end_at_once(lambdas, iam, logs, function):
     assert record["requestPayload"] == {"x": 1}
 
 
-def test_dead_letters_wait_in_the_outbox_for_the_queue(server, lambdas, iam, function):
+def test_dead_letters_wait_in_the_outbox_for_the_queue(server, lambdas, iam, function, user):
     """Mayfly has no queues yet: what is sent to one stays visible until there are."""
     role = role_that_may(iam, allow("sqs:SendMessage"))
     queue = "arn:aws:sqs:us-east-1:123456789012:dlq"
@@ -146,6 +160,15 @@ def test_dead_letters_wait_in_the_outbox_for_the_queue(server, lambdas, iam, fun
     before = metric(server, "deliveries_buried_total")
     send(worker, {})
     m.until(lambda: metric(server, "deliveries_buried_total") == before + 1, "the letter is set aside")
+
+    listed = [letter for letter in outbox(server, "ListUndelivered")["Deliveries"] if letter["To"] == queue]
+    (letter,) = [letter for letter in listed if worker.name in letter["From"]]
+    assert letter["Why"].startswith("NO_RESOURCE: ") and letter["PayloadBytes"] == 2
+    # There is still nothing that takes it.
+    assert outbox(server, "Redrive", {"Id": letter["Id"]}) == {"Sent": 1}
+    m.until(lambda: metric(server, "deliveries_buried_total") == before + 2, "the letter is set aside again")
+    status, reply = outbox_as(user(), server, "ListUndelivered")
+    assert (status, reply["__type"]) == (400, "AccessDeniedException")
 
 
 def test_two_functions_that_cause_each_other_are_stopped(lambdas, iam, logs, function):
