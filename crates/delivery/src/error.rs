@@ -12,9 +12,7 @@ pub enum Error {
         limit: usize,
     },
     /// Too much waits, or nobody has dealt with what could not be delivered.
-    #[error(
-        "the outbox holds {limit} deliveries and takes no more: see /_/metrics and `mayfly outbox`"
-    )]
+    #[error("the outbox holds {limit} deliveries and takes no more: see docs/delivery.md")]
     Full {
         /// The limit.
         limit: u64,

@@ -1,5 +1,5 @@
-//! The outbox for its operator: what was set aside, and sending it again. An API of our own, since AWS has none: the service
-//! `mayfly`, for `mayfly outbox`. It is signed and authorized like any other, and shows an account its own.
+//! The outbox for its operator: what was set aside, and sending it again. An API of our own, since AWS has none: operations of
+//! the service `mayfly`. It is signed and authorized like any other, and shows an account its own.
 
 use wire::{
     AccountId, Arn, Context, Operation, Protocol, Route, Scope, Service, Shape, Timestamp, Unbuilt,

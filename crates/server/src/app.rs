@@ -254,7 +254,7 @@ impl App {
             ),
             (
                 "deliveries_set_aside",
-                "Undelivered events in the outbox, which `mayfly outbox` shows.",
+                "Undelivered events that are kept in the outbox.",
                 deliveries.graves,
             ),
         ] {
