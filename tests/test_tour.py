@@ -38,7 +38,7 @@ def shell(commands, env, folder):
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                timeout=120,
+                timeout=240,
             )
         except subprocess.TimeoutExpired:
             out.seek(0)

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use delivery::{Courier, Outbox};
+use delivery::{Courier, Observer, Outbox, Recipient};
 use engine::runtimes::Catalogue;
 use engine::{Engine, NetworkPolicy};
+use events::{Agenda, Clock, Firing, Scheduler};
 use functions::{DOWNLOAD_PATH, Functions, Sink};
 use gateway::{Gateway, Page, Services};
 use identity::{Iam, Identity, Sts};
@@ -24,7 +25,9 @@ use crate::config::Config;
 use crate::credentials::RootCredential;
 use crate::folder::Folder;
 use crate::inside::Inside;
+use crate::scheduler_metrics::SchedulerMetrics;
 use crate::trust;
+use crate::universal::{Platform, UniversalTargets};
 use crate::workers::Workers;
 
 /// Everything behind the door.
@@ -34,6 +37,8 @@ pub struct App {
     telemetry: Telemetry,
     engine: Engine,
     functions: Functions,
+    scheduler: Scheduler,
+    platform: Arc<Platform>,
     outbox: Outbox,
     workers: Workers,
 }
@@ -87,31 +92,50 @@ impl App {
         for worker in function_workers {
             workers.spawn(worker.name, worker.run);
         }
-        let recipients = vec![functions.recipient()];
-        let observers = vec![functions.observer()];
-        let courier = Courier::new(&outbox, recipients, observers);
-        workers.spawn("courier", courier.run());
-        Ok(App {
+        let platform = Platform::new(identity.clone(), store.clock.clone());
+        let agenda = Arc::new(Agenda::new(store.clock.clone()));
+        let scheduler = Scheduler::open(&store, &agenda, platform.clone()).await?;
+        let app = App {
             store,
             identity,
             telemetry,
             engine,
             functions,
+            scheduler,
+            platform,
             outbox,
             workers,
-        })
+        };
+        app.platform.set_router(Some(Router::new(app.mounts())));
+        app.deliver(&agenda);
+        Ok(app)
+    }
+
+    /// Starts the workers that put into the outbox and bring out of it.
+    fn deliver(&self, agenda: &Arc<Agenda>) {
+        let recipients: Vec<Arc<dyn Recipient>> = vec![
+            self.functions.recipient(),
+            Arc::new(UniversalTargets(self.platform.clone())),
+        ];
+        let metrics = SchedulerMetrics {
+            telemetry: self.telemetry.clone(),
+            clock: self.store.clock.clone(),
+        };
+        let observers: Vec<Arc<dyn Observer>> = vec![self.functions.observer(), Arc::new(metrics)];
+        let courier = Courier::new(&self.outbox, recipients, observers);
+        self.workers.spawn("courier", courier.run());
+        let clock = Clock::new(agenda, &self.scheduler, &self.outbox);
+        self.workers.spawn("clock", clock.run());
+        let scheduler = self.scheduler.clone();
+        self.workers.spawn("schedule groups", scheduler.sweep());
     }
 
     /// What the gateway needs.
     pub fn services(&self) -> Services {
-        let mounts = vec![
-            Mount::new(Arc::new(self.functions.clone())),
-            Mount::new(Arc::new(Iam(self.identity.clone()))),
-            Mount::new(Arc::new(Sts(self.identity.clone()))),
-            Mount::new(self.telemetry.logs()),
-            Mount::new(self.telemetry.cloudwatch()),
-            Mount::new(Arc::new(self.outbox.clone())),
-        ];
+        let firing = Firing::new(&self.scheduler, &self.outbox);
+        let mut mounts = self.mounts();
+        mounts.push(Mount::new(Arc::new(firing)));
+        mounts.push(Mount::new(Arc::new(self.outbox.clone())));
         Services {
             router: Router::new(mounts),
             keyring: Arc::new(self.identity.clone()),
@@ -120,11 +144,24 @@ impl App {
         }
     }
 
+    /// AWS's services.
+    fn mounts(&self) -> Vec<Mount> {
+        vec![
+            Mount::new(Arc::new(self.functions.clone())),
+            Mount::new(Arc::new(self.scheduler.clone())),
+            Mount::new(Arc::new(Iam(self.identity.clone()))),
+            Mount::new(Arc::new(Sts(self.identity.clone()))),
+            Mount::new(self.telemetry.logs()),
+            Mount::new(self.telemetry.cloudwatch()),
+        ]
+    }
+
     /// Stops the services, from the ones that start work to the ones that keep its traces. Work under way gets
     /// `limit` to finish.
     pub async fn stop(&self, limit: Duration) {
         let until = Instant::now() + limit;
         let left = || until.saturating_duration_since(Instant::now());
+        self.platform.set_router(None);
         self.functions.drain(left()).await;
         self.engine.drain(left()).await;
         self.telemetry.flush().await;

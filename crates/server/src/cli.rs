@@ -3,6 +3,7 @@
 use clap::{Arg, ArgMatches, Args, Command as Clap, FromArgMatches, value_parser};
 
 use crate::config::{Config, FILE_FLAG, Form, Given, KEYS, Key};
+use crate::fire::FireArgs;
 use crate::run::RunArgs;
 use crate::runtime::AddArgs;
 
@@ -18,6 +19,8 @@ pub enum Command {
     RuntimeList(Config),
     /// Add AWS's SDK to runtimes.
     RuntimeAddSdk(AddArgs, Config),
+    /// Fire a schedule.
+    Fire(FireArgs, Config),
     /// Look at what this machine offers.
     Doctor(Config),
     /// Print a sample event, or list them.
@@ -46,6 +49,10 @@ pub fn parse() -> Command {
             Command::Run(args, config(&mut command, matches, is_key_of_tools))
         }
         "runtime" => runtime(&mut command, matches),
+        "fire" => {
+            let args = FireArgs::from_arg_matches(matches).expect("clap has checked them");
+            Command::Fire(args, config(&mut command, matches, is_key_of_env))
+        }
         "doctor" => Command::Doctor(config(&mut command, matches, is_key_of_tools)),
         "events" => Command::SampleEvent(
             matches
@@ -124,6 +131,16 @@ fn command() -> Clap {
                     is_key_of_tools,
                 )),
         )
+        .subcommand(with_keys(
+            FireArgs::augment_args(Clap::new("fire"))
+                .about("Fire a schedule now, or show when it fires next")
+                .long_about(
+                    "Fires a schedule of the running server of a data folder now, without waiting and enabled or \
+                     not; it goes on as if nothing had been. With --next it shows the next times instead, also \
+                     those of an expression, for which no server is needed.",
+                ),
+            is_key_of_env,
+        ))
         .subcommand(with_keys(
             Clap::new("doctor").about("Say what this machine offers, and what to do about what is missing"),
             is_key_of_tools,

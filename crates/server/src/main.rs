@@ -1,7 +1,7 @@
 //! `mayfly`: AWS Lambda on your own machines.
 //!
 //! `serve` wires the crates together, `env` prints what clients need, `run` runs a handler once without a server,
-//! `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine offers, `events sample` prints
+//! `fire` fires a schedule, `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine offers, `events sample` prints
 //! events to try.
 
 mod app;
@@ -10,6 +10,7 @@ mod config;
 mod credentials;
 mod doctor;
 mod env;
+mod fire;
 mod folder;
 mod inside;
 mod logging;
@@ -18,8 +19,10 @@ mod reset;
 mod run;
 mod runtime;
 mod samples;
+mod scheduler_metrics;
 mod serve;
 mod trust;
+mod universal;
 mod workers;
 
 use std::process::ExitCode;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Run(args, config) => run::run(&args, &config),
         Command::RuntimeList(config) => runtime::list(&config),
         Command::RuntimeAddSdk(args, config) => runtime::add(&args, &config),
+        Command::Fire(args, config) => fire::run(&args, &config),
         Command::Doctor(config) => doctor::examine(&config),
         Command::SampleEvent(name) => samples::print(name.as_deref()),
         Command::ConfigReference => {

@@ -83,6 +83,16 @@ impl Arn {
         )
     }
 
+    /// A group of EventBridge Scheduler's schedules.
+    pub fn schedule_group(at: &Scope, group: &str) -> Self {
+        Self::regional("scheduler", at, format_args!("schedule-group/{group}"))
+    }
+
+    /// A schedule of EventBridge Scheduler.
+    pub fn schedule(at: &Scope, group: &str, name: &str) -> Self {
+        Self::regional("scheduler", at, format_args!("schedule/{group}/{name}"))
+    }
+
     /// The account's root user, which stands for the whole account in policies.
     pub fn root(account: &AccountId) -> Self {
         Self::global("iam", account, "root")

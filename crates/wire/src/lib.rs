@@ -9,6 +9,7 @@ mod error;
 pub mod event_stream;
 mod host;
 mod http_binding;
+mod in_process;
 mod node;
 mod operation;
 mod protocol;
@@ -22,6 +23,7 @@ pub use arn::Arn;
 pub use error::Error;
 pub use host::{AWS_DOMAINS, AwsHost, is_aws_host};
 pub use http_binding::Http;
+pub use in_process::Call;
 pub use node::Node;
 pub use operation::{
     Ask, Authorizer, Caller, CallerKind, Context, Keys, Operation, Permission, ResourceFacts,

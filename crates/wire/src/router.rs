@@ -164,6 +164,25 @@ impl Mount {
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
+
+    /// Where in its table an operation is.
+    pub(crate) fn row_named(&self, operation: &str) -> Option<usize> {
+        self.by_name.get(operation).copied()
+    }
+
+    pub(crate) fn row(&self, index: usize) -> &Row {
+        &self.rows[index]
+    }
+
+    pub(crate) fn run<'a>(
+        &'a self,
+        index: usize,
+        cx: &'a Context,
+        authorizer: &'a dyn Authorizer,
+        input: Node,
+    ) -> Running<'a> {
+        self.service.run(index, cx, authorizer, input)
+    }
 }
 
 /// The table of a service, for documentation and for the comparison with AWS's models.
@@ -558,18 +577,22 @@ impl Settled<'_> {
                     Err(error) => refuse(&error),
                 }
             }
-            Err(Failure::Failed(error)) => refuse(&error),
-            Err(Failure::Undecodable(Undecodable::Violations(text))) => refuse(&Error::new(
-                profile.validation.0,
-                profile.validation.1,
-                text,
-            )),
-            Err(Failure::Undecodable(Undecodable::Mismatch(text))) => refuse(&undecodable_error(
-                profile,
-                protocol::Unreadable::Body(text),
-            )),
-            Err(Failure::Denied(text)) => refuse(&denied(found.protocol, text)),
+            Err(failure) => refuse(&failure_error(profile, found.protocol, failure)),
         }
+    }
+}
+
+/// What a client is told of a failure.
+pub(crate) fn failure_error(profile: &Profile, protocol: Protocol, failure: Failure) -> Error {
+    match failure {
+        Failure::Failed(error) => error,
+        Failure::Undecodable(Undecodable::Violations(text)) => {
+            Error::new(profile.validation.0, profile.validation.1, text)
+        }
+        Failure::Undecodable(Undecodable::Mismatch(text)) => {
+            undecodable_error(profile, protocol::Unreadable::Body(text))
+        }
+        Failure::Denied(text) => denied(protocol, text),
     }
 }
 

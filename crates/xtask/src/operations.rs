@@ -7,6 +7,7 @@ pub fn print() -> Result<()> {
     let services = [
         wire::describe::<identity::Iam>(),
         wire::describe::<identity::Sts>(),
+        wire::describe::<events::Scheduler>(),
         wire::describe::<functions::Functions>(),
         wire::describe::<telemetry::CloudWatch>(),
         wire::describe::<telemetry::Logs>(),

@@ -224,7 +224,8 @@ fn arns(files: &[File]) -> Vec<Finding> {
         .filter(|f| f.of_crate().is_some_and(|c| c != "wire" && c != "xtask"))
     {
         for (number, line) in file.code().filter(|(_, line)| !is_comment(line)) {
-            if line.contains("\"arn:aws") {
+            // AWS's patterns of ARNs go into error messages as they are; they spell none.
+            if line.replace("\"arn:aws[", "").contains("\"arn:aws") {
                 found.push(file.finding(number, "an ARN is spelled here"));
             }
         }
@@ -418,6 +419,7 @@ mod tests {
         let source = "crates/engine/src/pool.rs";
         check(arns, source, "let a = \"arn:aws:x\";", &[1]);
         check(arns, source, "// \"arn:aws:x\"", &[]);
+        check(arns, source, "r\"arn:aws[a-z-]*:x\"", &[]);
         check(
             arns,
             source,
