@@ -25,4 +25,9 @@ DIFFERENCES = {
     "logs ListLogGroups input.dataSources: any, *": REFUSED,
     "logs ListLogGroups input.fieldIndexNames: any, *": REFUSED,
     "logs ListLogGroups input.logGroupTags: any, *": REFUSED,
+    "events *onnectivityParameters: any, *": REFUSED,
+    "events *onnectivityParameters: missing": NEVER_SET,
+    "events *ManagedBy: missing": NEVER_SET,
+    "events PutTargets input.Targets[].*Parameters: any, *": REFUSED,
+    "events ListTargetsByRule output.Targets[].*Parameters: any, *": NEVER_SET,
 }

@@ -38,7 +38,7 @@ def shell(commands, env, folder):
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                timeout=240,
+                timeout=300,
             )
         except subprocess.TimeoutExpired:
             out.seek(0)

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use shared::Shared;
 use slots::{Kind, Slots};
 
-pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts};
+pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts, NoWay};
 pub use events::{Events, LogLine, LogTarget, Serving};
 pub use provision::{Provision, ProvisionFailure, Provisioned, ProvisionedUse};
 pub use spec::{
@@ -258,6 +258,14 @@ impl Engine {
     /// Whether nothing runs and nothing is being started or taken down.
     pub fn is_quiet(&self) -> bool {
         self.shared.invocations.is_empty() && self.shared.tasks.len() <= TASKS_ALWAYS
+    }
+
+    /// Connects to a host for the server itself, by the rules for functions that reach the internet.
+    ///
+    /// # Errors
+    /// If the operator has not opened the internet, if the host may not be reached, or if it does not accept.
+    pub async fn reach(&self, host: &str, port: u16) -> Result<tokio::net::TcpStream, NoWay> {
+        self.shared.egress.reach(host, port).await
     }
 
     /// What has come of outbound connections so far.

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use delivery::{Courier, Observer, Outbox, Recipient};
 use engine::runtimes::Catalogue;
 use engine::{Engine, NetworkPolicy};
-use events::{Agenda, Clock, Firing, Scheduler};
+use events::{
+    Agenda, ApiDestinationRecipient, BusRecipient, Clock, Events, Firing, Outcomes, Scheduler,
+};
 use functions::{DOWNLOAD_PATH, Functions, Sink};
 use gateway::{Gateway, Page, Services};
 use identity::{Iam, Identity, Sts};
@@ -21,10 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use wire::{Mount, Router};
 
+use crate::authority::Authority;
 use crate::config::Config;
 use crate::credentials::RootCredential;
 use crate::folder::Folder;
 use crate::inside::Inside;
+use crate::meter::EventMeter;
+use crate::outbound::WayOut;
 use crate::scheduler_metrics::SchedulerMetrics;
 use crate::trust;
 use crate::universal::{Platform, UniversalTargets};
@@ -39,6 +44,7 @@ pub struct App {
     functions: Functions,
     scheduler: Scheduler,
     platform: Arc<Platform>,
+    events: Events,
     outbox: Outbox,
     workers: Workers,
 }
@@ -95,6 +101,13 @@ impl App {
         let platform = Platform::new(identity.clone(), store.clock.clone());
         let agenda = Arc::new(Agenda::new(store.clock.clone()));
         let scheduler = Scheduler::open(&store, &agenda, platform.clone()).await?;
+        let authority = Arc::new(Authority(identity.clone()));
+        let meter = Arc::new(EventMeter(telemetry.clone()));
+        let (events, event_workers) =
+            Events::open(&store, outbox.clone(), authority, meter).await?;
+        for worker in event_workers {
+            workers.spawn(worker.name, worker.run);
+        }
         let app = App {
             store,
             identity,
@@ -103,6 +116,7 @@ impl App {
             functions,
             scheduler,
             platform,
+            events,
             outbox,
             workers,
         };
@@ -113,15 +127,24 @@ impl App {
 
     /// Starts the workers that put into the outbox and bring out of it.
     fn deliver(&self, agenda: &Arc<Agenda>) {
+        let authority = Arc::new(Authority(self.identity.clone()));
+        let way_out = Arc::new(WayOut(self.engine.clone()));
         let recipients: Vec<Arc<dyn Recipient>> = vec![
             self.functions.recipient(),
+            Arc::new(BusRecipient(self.events.clone())),
+            Arc::new(ApiDestinationRecipient::new(self.events.clone(), way_out)),
+            Arc::new(self.telemetry.log_groups(authority)),
             Arc::new(UniversalTargets(self.platform.clone())),
         ];
         let metrics = SchedulerMetrics {
             telemetry: self.telemetry.clone(),
             clock: self.store.clock.clone(),
         };
-        let observers: Vec<Arc<dyn Observer>> = vec![self.functions.observer(), Arc::new(metrics)];
+        let observers: Vec<Arc<dyn Observer>> = vec![
+            self.functions.observer(),
+            Arc::new(metrics),
+            Arc::new(Outcomes(self.events.clone())),
+        ];
         let courier = Courier::new(&self.outbox, recipients, observers);
         self.workers.spawn("courier", courier.run());
         let clock = Clock::new(agenda, &self.scheduler, &self.outbox);
@@ -148,6 +171,7 @@ impl App {
     fn mounts(&self) -> Vec<Mount> {
         vec![
             Mount::new(Arc::new(self.functions.clone())),
+            Mount::new(Arc::new(self.events.clone())),
             Mount::new(Arc::new(self.scheduler.clone())),
             Mount::new(Arc::new(Iam(self.identity.clone()))),
             Mount::new(Arc::new(Sts(self.identity.clone()))),

@@ -5,6 +5,7 @@
 //! events to try.
 
 mod app;
+mod authority;
 mod cli;
 mod config;
 mod credentials;
@@ -14,7 +15,9 @@ mod fire;
 mod folder;
 mod inside;
 mod logging;
+mod meter;
 mod notify;
+mod outbound;
 mod reset;
 mod run;
 mod runtime;

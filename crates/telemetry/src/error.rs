@@ -32,6 +32,9 @@ pub enum Error {
     /// Logs: not possible with this group.
     #[error("{0}")]
     InvalidOperation(String),
+    /// Logs: no such resource policy.
+    #[error("Policy with that name does not exist.")]
+    PolicyNotFound,
     /// Logs: a quota is used up.
     #[error("{0}")]
     LimitExceeded(String),
@@ -71,7 +74,9 @@ impl Error {
     /// AWS's code in JSON and CBOR, the code of the older Query form where it differs, and the HTTP status.
     const fn code(&self) -> (&'static str, Option<&'static str>, u16) {
         match self {
-            Self::GroupNotFound | Self::StreamNotFound => ("ResourceNotFoundException", None, 400),
+            Self::GroupNotFound | Self::StreamNotFound | Self::PolicyNotFound => {
+                ("ResourceNotFoundException", None, 400)
+            }
             Self::GroupExists | Self::StreamExists => ("ResourceAlreadyExistsException", None, 400),
             Self::LogsToken | Self::InvalidParameter(_) | Self::Pattern(_) => {
                 ("InvalidParameterException", None, 400)

@@ -14,6 +14,6 @@ mod telemetry;
 mod testing;
 
 pub use error::{Error, Result};
-pub use logs::{Logs, May};
+pub use logs::{LogGroupRecipient, Logs, May, Writers};
 pub use metrics::{CloudWatch, Metric, Unit};
 pub use telemetry::{Stats, Telemetry, Worker};

@@ -11,7 +11,7 @@ use wire::Scope;
 
 use crate::Result;
 use crate::lines::{self, Lines};
-use crate::logs::{Archive, Logs, May};
+use crate::logs::{Archive, LogGroupRecipient, Logs, May, Writers};
 use crate::metrics::{CloudWatch, Distribution, Metric, Recorder, Unit};
 
 /// How often what is past its retention is removed.
@@ -87,6 +87,12 @@ impl Telemetry {
     /// CloudWatch Logs, to be mounted.
     pub fn logs(&self) -> Arc<Logs> {
         self.inner.logs.clone()
+    }
+
+    /// Log groups as targets of rules; `writers` says who may.
+    pub fn log_groups(&self, writers: Arc<dyn Writers>) -> LogGroupRecipient {
+        let archive = self.inner.logs.archive.clone();
+        LogGroupRecipient { archive, writers }
     }
 
     /// CloudWatch, to be mounted.

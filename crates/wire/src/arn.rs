@@ -93,6 +93,31 @@ impl Arn {
         Self::regional("scheduler", at, format_args!("schedule/{group}/{name}"))
     }
 
+    /// An event bus.
+    pub fn event_bus(at: &Scope, name: &str) -> Self {
+        Self::regional("events", at, format_args!("event-bus/{name}"))
+    }
+
+    /// A rule. Those of the default bus do not name it.
+    pub fn rule(at: &Scope, bus: &str, name: &str) -> Self {
+        match bus {
+            "default" => Self::regional("events", at, format_args!("rule/{name}")),
+            bus => Self::regional("events", at, format_args!("rule/{bus}/{name}")),
+        }
+    }
+
+    /// A connection of EventBridge's; without its id, all that had or have the name.
+    pub fn connection(at: &Scope, name: &str, id: Option<&str>) -> Self {
+        let id = id.unwrap_or(ANY);
+        Self::regional("events", at, format_args!("connection/{name}/{id}"))
+    }
+
+    /// An API destination of EventBridge's; without its id, all that had or have the name.
+    pub fn api_destination(at: &Scope, name: &str, id: Option<&str>) -> Self {
+        let id = id.unwrap_or(ANY);
+        Self::regional("events", at, format_args!("api-destination/{name}/{id}"))
+    }
+
     /// The account's root user, which stands for the whole account in policies.
     pub fn root(account: &AccountId) -> Self {
         Self::global("iam", account, "root")

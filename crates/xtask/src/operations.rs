@@ -9,6 +9,7 @@ pub fn print() -> Result<()> {
         wire::describe::<identity::Sts>(),
         wire::describe::<events::Scheduler>(),
         wire::describe::<functions::Functions>(),
+        wire::describe::<events::Events>(),
         wire::describe::<telemetry::CloudWatch>(),
         wire::describe::<telemetry::Logs>(),
     ];

@@ -7,6 +7,7 @@
 
 mod names;
 mod policy;
+mod reach;
 mod splice;
 
 use std::io;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use policy::Cidr;
 use policy::{Refused, judge};
+pub use reach::NoWay;
 
 use crate::events::Events;
 use crate::spec::NetworkPolicy;

@@ -127,6 +127,11 @@ impl Archive {
         }
     }
 
+    /// Where other records of logs are.
+    pub(super) fn kv(&self) -> &dyn Kv {
+        &*self.kv
+    }
+
     // Groups.
 
     pub(super) async fn create_group(&self, at: &Scope, name: &str, group: &Group) -> Result<()> {

@@ -6,6 +6,8 @@ mod events;
 mod groups;
 mod live_tail;
 mod names;
+mod policies;
+mod recipient;
 mod retention;
 mod search;
 mod streams;
@@ -25,6 +27,8 @@ pub use groups::{
 };
 pub use live_tail::StartLiveTail;
 pub use names::{LogGroupName, LogStreamName};
+pub use policies::{DeleteResourcePolicy, DescribeResourcePolicies, PutResourcePolicy};
+pub use recipient::{LogGroupRecipient, Writers};
 pub use search::FilterLogEvents;
 pub use streams::{CreateLogStream, DeleteLogStream, DescribeLogStreams};
 pub use tags::{
@@ -48,15 +52,18 @@ impl Service for Logs {
         Route::of::<CreateLogStream>(),
         Route::of::<DeleteLogGroup>(),
         Route::of::<DeleteLogStream>(),
+        Route::of::<DeleteResourcePolicy>(),
         Route::of::<DeleteRetentionPolicy>(),
         Route::of::<DescribeLogGroups>(),
         Route::of::<DescribeLogStreams>(),
+        Route::of::<DescribeResourcePolicies>(),
         Route::of::<FilterLogEvents>(),
         Route::of::<GetLogEvents>(),
         Route::of::<ListLogGroups>(),
         Route::of::<ListTagsForResource>(),
         Route::of::<ListTagsLogGroup>(),
         Route::of::<PutLogEvents>(),
+        Route::of::<PutResourcePolicy>(),
         Route::of::<PutRetentionPolicy>(),
         Route::of::<StartLiveTail>(),
         Route::of::<TagLogGroup>(),
@@ -89,7 +96,6 @@ impl Service for Logs {
         Unbuilt::named("DeleteLookupTable"),
         Unbuilt::named("DeleteMetricFilter"),
         Unbuilt::named("DeleteQueryDefinition"),
-        Unbuilt::named("DeleteResourcePolicy"),
         Unbuilt::named("DeleteScheduledQuery"),
         Unbuilt::named("DeleteSubscriptionFilter"),
         Unbuilt::named("DeleteSyslogConfiguration"),
@@ -109,7 +115,6 @@ impl Service for Logs {
         Unbuilt::named("DescribeMetricFilters"),
         Unbuilt::named("DescribeQueries"),
         Unbuilt::named("DescribeQueryDefinitions"),
-        Unbuilt::named("DescribeResourcePolicies"),
         Unbuilt::named("DescribeSubscriptionFilters"),
         Unbuilt::named("DisassociateKmsKey"),
         Unbuilt::named("DisassociateSourceFromS3TableIntegration"),
@@ -151,7 +156,6 @@ impl Service for Logs {
         Unbuilt::named("PutLogGroupDeletionProtection"),
         Unbuilt::named("PutMetricFilter"),
         Unbuilt::named("PutQueryDefinition"),
-        Unbuilt::named("PutResourcePolicy"),
         Unbuilt::named("PutStorageTierPolicy"),
         Unbuilt::named("PutSubscriptionFilter"),
         Unbuilt::named("PutSyslogConfiguration"),
