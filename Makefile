@@ -17,6 +17,7 @@ PROFILE_DIR = $(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 PYTHON := .venv/bin/python
 PYTEST := .venv/bin/pytest
 TEST_BINARY := $(CARGO_TARGET_DIR)/debug/mayfly
+XTASK := $(CARGO_TARGET_DIR)/debug/xtask
 
 ##@ Use
 run: build .venv/.ready ## build, start on 127.0.0.1:4566, deploy and invoke a hello-world function, keep serving
@@ -39,8 +40,8 @@ fmt: .venv/.ready ## formatting, and lints of the tests
 clippy: setup ## lints, warnings denied
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-tidy: setup ## the house rules that a program can check
-	cargo run --locked --quiet -p xtask -- tidy
+tidy: test-binary ## the house rules that a program can check
+	"$(XTASK)" tidy
 
 docs: setup ## the pages of the public items, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
@@ -51,9 +52,11 @@ unit: setup ## cargo test
 pytest: test-binary .venv/.ready ## real clients against the built binary; ARGS="-k name" chooses
 	MAYFLY_BIN="$(TEST_BINARY)" OPERATIONS="$(CARGO_TARGET_DIR)/operations.json" $(PYTEST) $(ARGS)
 
+# The same packages and targets as `cargo test` builds: with fewer, other features of third-party crates would be chosen,
+# and all of them compiled once more.
 test-binary: setup
-	cargo build --locked -p server -p xtask
-	cargo run --locked --quiet -p xtask -- operations > "$(CARGO_TARGET_DIR)/operations.json"
+	cargo build --locked --workspace --all-targets
+	"$(XTASK)" operations > "$(CARGO_TARGET_DIR)/operations.json"
 
 ##@ Keep up
 coverage: test-binary .venv/.ready ## write the generated pages of docs/ anew
