@@ -48,6 +48,14 @@ pub enum Error {
     #[error("{kind} {name} already exists.")]
     Exists { kind: &'static str, name: String },
 
+    // Archives and replays.
+    #[error("Archive {0} does not exist.")]
+    NoArchive(String),
+    #[error("Replay {0} does not exist.")]
+    NoReplay(String),
+    #[error("Replay {0} is not in a valid state for this operation.")]
+    ReplayEnded(String),
+
     // Any.
     #[error("Parameter {0} is not valid. Reason: Provided Arn is not in correct format.")]
     NotAnArn(String),
@@ -78,11 +86,14 @@ impl Error {
             | Error::NoPolicy
             | Error::NoConnection(_)
             | Error::NoDestination(_)
+            | Error::NoArchive(_)
+            | Error::NoReplay(_)
             | Error::NoResource(_) => "ResourceNotFoundException",
             Error::BusExists(_) | Error::Exists { .. } => "ResourceAlreadyExistsException",
             Error::Pattern(_) => "InvalidEventPatternException",
             Error::LimitExceeded => "LimitExceededException",
             Error::PolicyTooLong(_) => "PolicyLengthExceededException",
+            Error::ReplayEnded(_) => "IllegalStatusException",
             Error::Contended => "ConcurrentModificationException",
             Error::DefaultStays
             | Error::BusHasRules

@@ -29,7 +29,7 @@ const LEASE: Duration = Duration::from_secs(60);
 /// How long an event waits after it could not be put into the outbox.
 const RETRY_AFTER_MS: i64 = 1000;
 /// How long the worker waits after the store failed.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
+const STORE_PAUSE_MS: i64 = 1000;
 /// Buses that an event may come through: rules may send it in circles.
 pub(crate) const HOPS_MAX: u32 = 10;
 
@@ -124,9 +124,15 @@ impl Events {
         loop {
             if let Err(error) = self.round().await {
                 tracing::error!(%error, "could not take events");
-                tokio::time::sleep(STORE_PAUSE).await;
+                self.pause().await;
             }
         }
+    }
+
+    /// Waits after a failure of the store.
+    pub(crate) async fn pause(&self) {
+        let clock = &self.inner.clock;
+        clock.sleep_until(clock.now_ms() + STORE_PAUSE_MS).await;
     }
 
     async fn round(&self) -> Result<(), Error> {
@@ -163,7 +169,7 @@ impl Events {
         }
     }
 
-    /// Puts the event into the outbox for every target of every rule that it matches.
+    /// Puts the event into the outbox for every target of every rule that it matches, and keeps it in archives.
     async fn dispatch(&self, arrival: &Arrival) -> Result<(), Error> {
         let bus = &arrival.bus;
         if self.bus(bus).is_err() {
@@ -181,7 +187,7 @@ impl Events {
             self.measure_rule(bus, &rule, "MatchedEvents", Unit::Count, 1.0);
             self.fire(bus, &rule, &held.record, arrival).await?;
         }
-        Ok(())
+        self.keep(arrival).await
     }
 
     /// Puts an event into the outbox for every target of a rule. The event's id must be made of what caused it.

@@ -4,6 +4,7 @@
 //! the service to mount.
 
 mod api_destination;
+mod archive;
 mod bus;
 mod bus_recipient;
 mod clock;
@@ -26,6 +27,7 @@ mod permission;
 mod put_events;
 mod raw;
 mod record;
+mod replay;
 mod resource;
 mod rule;
 pub mod samples;
@@ -34,6 +36,7 @@ pub mod scheduler;
 mod shelf;
 mod tag;
 mod target;
+mod test_event_pattern;
 #[cfg(test)]
 mod tests;
 pub mod transform;
@@ -44,7 +47,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use delivery::{Outbox, Sender};
-use store::{Queues, Store};
+use store::{Journal, Queues, Store};
+use tokio::sync::Notify;
 use wire::{
     AccountId, Arn, Ask, Authorizer, Protocol, ResourceFacts, Route, Scope, Service, Unbuilt,
 };
@@ -60,11 +64,13 @@ pub use meter::{Meter, NAMESPACE, Outcomes, Unit};
 pub use scheduler::Scheduler;
 pub use shelf::Error as ShelfError;
 
+use archive::{ARCHIVES, ArchiveRecord};
 use matcher::Matcher;
 use record::{
     BUSES, BusRecord, CONNECTIONS, ConnectionRecord, DESTINATIONS, DestinationRecord, RULES,
     RuleRecord,
 };
+use replay::{REPLAYS, ReplayRecord};
 use shelf::Shelf;
 
 /// As whom EventBridge acts.
@@ -111,8 +117,13 @@ struct Inner {
     clock: Arc<dyn store::Clock>,
     buses: Shelf<BusRecord>,
     rules: Shelf<RuleRecord>,
+    journal: Arc<dyn Journal>,
     connections: Shelf<ConnectionRecord>,
     destinations: Shelf<DestinationRecord>,
+    archives: Shelf<ArchiveRecord>,
+    replays: Shelf<ReplayRecord>,
+    /// Told when there is a replay to do.
+    replaying: Notify,
     matcher: Arc<Matcher>,
     outbox: Outbox,
     authority: Arc<dyn Authority>,
@@ -141,6 +152,10 @@ impl Events {
             rules: Shelf::open(kv(), RULES, note).await?,
             connections: Shelf::open(kv(), CONNECTIONS, |_, _| {}).await?,
             destinations: Shelf::open(kv(), DESTINATIONS, |_, _| {}).await?,
+            archives: Shelf::open(kv(), ARCHIVES, |_, _| {}).await?,
+            replays: Shelf::open(kv(), REPLAYS, |_, _| {}).await?,
+            replaying: Notify::new(),
+            journal: Arc::clone(&store.journal),
             matcher,
             outbox,
             authority,
@@ -153,7 +168,15 @@ impl Events {
             name: "event matching",
             run: Box::pin(events.clone().match_arrivals()),
         };
-        Ok((events, vec![matching]))
+        let replaying = Worker {
+            name: "event replays",
+            run: Box::pin(events.clone().replay_archives()),
+        };
+        let expiring = Worker {
+            name: "event archive retention",
+            run: Box::pin(events.clone().expire()),
+        };
+        Ok((events, vec![matching, replaying, expiring]))
     }
 
     pub(crate) fn authority(&self) -> &dyn Authority {
@@ -203,6 +226,16 @@ impl Service for Events {
         Route::of::<api_destination::ListApiDestinations>(),
         Route::of::<api_destination::UpdateApiDestination>(),
         Route::of::<api_destination::DeleteApiDestination>(),
+        Route::of::<archive::CreateArchive>(),
+        Route::of::<archive::DescribeArchive>(),
+        Route::of::<archive::ListArchives>(),
+        Route::of::<archive::UpdateArchive>(),
+        Route::of::<archive::DeleteArchive>(),
+        Route::of::<replay::StartReplay>(),
+        Route::of::<replay::DescribeReplay>(),
+        Route::of::<replay::ListReplays>(),
+        Route::of::<replay::CancelReplay>(),
+        Route::of::<test_event_pattern::TestEventPattern>(),
     ];
     const UNBUILT: &'static [Unbuilt] = unbuilt::UNBUILT;
 

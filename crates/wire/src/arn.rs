@@ -106,6 +106,16 @@ impl Arn {
         }
     }
 
+    /// An archive of EventBridge's.
+    pub fn archive(at: &Scope, name: &str) -> Self {
+        Self::regional("events", at, format_args!("archive/{name}"))
+    }
+
+    /// A replay of EventBridge's.
+    pub fn replay(at: &Scope, name: &str) -> Self {
+        Self::regional("events", at, format_args!("replay/{name}"))
+    }
+
     /// A connection of EventBridge's; without its id, all that had or have the name.
     pub fn connection(at: &Scope, name: &str, id: Option<&str>) -> Self {
         let id = id.unwrap_or(ANY);

@@ -83,6 +83,11 @@ impl<'a> Event<'a> {
         })
     }
 
+    /// Whether the event has this member, whatever it is.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.get(Names::ROOT, name).is_some()
+    }
+
     /// The scalars of every path that has any, in the order of the paths' numbers.
     pub(super) fn leaves(&self) -> impl Iterator<Item = &[Leaf<'a>]> {
         self.leaves.chunk_by(|one, two| one.path == two.path)
