@@ -2,11 +2,13 @@
 
 import http.server
 import json
+import re
 import threading
 
 import pytest
 
 import mayfly as m
+from conftest import make_role
 
 EVENTS_TRUST = m.LAMBDA_TRUST.replace("lambda.amazonaws.com", "events.amazonaws.com")
 
@@ -125,6 +127,79 @@ class Witness:
 @pytest.fixture
 def witness(server, function):
     return lambda: Witness(server, function)
+
+
+# Rules by the clock.
+
+
+def test_a_scheduled_rule_calls_with_its_input(server, events, rule, witness):
+    seen = witness()
+    name, arn = rule(ScheduleExpression="cron(0 6 ? * MON-FRI *)")
+    seen.allow(arn)
+    target = {"Id": "1", "Arn": seen.arn, "Input": '{"message":"WAKE UP"}'}
+    assert events.put_targets(Rule=name, Targets=[target])["FailedEntryCount"] == 0
+    assert events.describe_rule(Name=name)["ScheduleExpression"] == "cron(0 6 ? * MON-FRI *)"
+    fired = m.run("fire", "--data", server.data, name)
+    assert fired.stdout == f"{arn} fired, targets: 1\n"
+    assert seen.wait() == [{"message": "WAKE UP"}]
+    for metric_name in ("TriggeredRules", "Invocations"):
+        m.until(lambda metric_name=metric_name: metric(server, metric_name, name) == 1, metric_name)
+    shown = m.run("fire", "--data", server.data, "--next", name).stdout.splitlines()
+    assert len(shown) == 10 and all(line.endswith(" 06:00:00 +00:00") for line in shown)
+    assert not any(line.startswith(("Sat", "Sun")) for line in shown)
+
+
+def test_a_scheduled_rule_calls_with_an_event(server, events, rule, witness, account):
+    seen = witness()
+    name, arn = rule(ScheduleExpression="rate(1 minute)")
+    seen.allow(arn)
+    events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": seen.arn}])
+    # This one comes by itself.
+    event = m.until(seen.events, "the rule fired", 90)[0]
+    events.disable_rule(Name=name)
+    assert list(event) == [
+        "version",
+        "id",
+        "detail-type",
+        "source",
+        "account",
+        "time",
+        "region",
+        "resources",
+        "detail",
+    ]
+    assert len(event.pop("id")) == 36
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event.pop("time"))
+    assert event == {
+        "version": "0",
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": account,
+        "region": arn.split(":")[3],
+        "resources": [arn],
+        "detail": {},
+    }
+
+
+def test_a_name_to_fire_means_one_thing(server, events, rule, function, iam):
+    role = make_role(iam, m.name("role"), trust=EVENTS_TRUST.replace("events.", "scheduler."))
+    by_pattern, _ = rule({"source": ["x"]})
+    refused = m.run("fire", "--data", server.data, by_pattern, check=False)
+    assert refused.returncode == 1 and "has no ScheduleExpression" in refused.stderr
+    name, arn = rule(ScheduleExpression="rate(1 day)", State="DISABLED")
+    scheduler = server.client("scheduler")
+    made = scheduler.create_schedule(
+        Name=name,
+        ScheduleExpression="cron(0 6 * * ? 2199)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": Witness(server, function).arn, "RoleArn": role},
+    )["ScheduleArn"]
+    refused = m.run("fire", "--data", server.data, name, check=False)
+    assert refused.returncode == 1 and arn in refused.stderr and made in refused.stderr
+    assert "targets: 1" in m.run("fire", "--data", server.data, made).stdout
+    nothing = m.run("fire", "--data", server.data, arn, check=False)
+    assert nothing.returncode == 1 and "no targets" in nothing.stderr
+    scheduler.delete_schedule(Name=name)
 
 
 # Buses.

@@ -333,7 +333,7 @@ def test_mayfly_fire(server, scheduler, target, logs):
     assert len(shown) == 10 and all(" 06:00:00 +0" in line for line in shown)
     assert not any(line.startswith(("Sat", "Sun")) for line in shown)
     missing = m.run("fire", "--data", server.data, "nobody", check=False)
-    assert missing.returncode == 1 and "There is no schedule nobody" in missing.stderr
+    assert missing.returncode == 1 and "There is no rule and no schedule nobody" in missing.stderr
     scheduler.delete_schedule(Name=name)
 
 

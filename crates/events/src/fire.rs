@@ -1,4 +1,4 @@
-//! Firing a schedule by hand, and looking ahead. An API of our own, since AWS has none: the service `mayfly`, for
+//! Firing a rule or a schedule by hand, and looking ahead. An API of our own, since AWS has none: the service `mayfly`, for
 //! `mayfly fire`. It is signed and authorized like any other.
 
 use delivery::{Delivery, Outbox};
@@ -7,11 +7,14 @@ use wire::{
     text,
 };
 
+use crate::Events;
 use crate::clock::{Ticks, Timed};
+use crate::names::{BusRef, rule_of_arn};
+use crate::record::{RuleRecord, rule_key};
 use crate::scheduler::{DEFAULT_GROUP, ScheduleRecord, Scheduler};
 
 text! {
-    /// A schedule's name, a group's and a schedule's with a slash between them, or an ARN.
+    /// A rule's name on the default bus, a schedule's name, a group's and a schedule's with a slash between them, or an ARN.
     pub struct Name: 1..=1224;
 }
 
@@ -26,14 +29,16 @@ const COUNT: usize = 10;
 /// Fires by hand. Clones are handles to the same.
 #[derive(Clone)]
 pub struct Firing {
+    events: Events,
     scheduler: Scheduler,
     outbox: Outbox,
 }
 
 impl Firing {
-    /// For these schedules.
-    pub fn new(scheduler: &Scheduler, outbox: &Outbox) -> Self {
+    /// For these rules and schedules.
+    pub fn new(events: &Events, scheduler: &Scheduler, outbox: &Outbox) -> Self {
         Self {
+            events: events.clone(),
             scheduler: scheduler.clone(),
             outbox: outbox.clone(),
         }
@@ -41,10 +46,37 @@ impl Firing {
 
     /// What a name means.
     fn find(&self, name: &str, at: &Scope) -> Result<Found, wire::Error> {
-        self.schedule(name, at).ok_or_else(|| {
-            let text = format!("There is no schedule {name} in {}.", at.region);
-            wire::Error::new("ResourceNotFoundException", 400, text)
-        })
+        match (self.rule(name, at), self.schedule(name, at)) {
+            (Some(rule), None) if rule.expression().is_none() => {
+                let text = format!(
+                    "The rule {name} has no ScheduleExpression; put an event that it matches instead."
+                );
+                Err(wire::Error::new("ValidationException", 400, text))
+            }
+            (Some(rule), Some(schedule)) if rule.expression().is_some() => {
+                let (rule, schedule) = (rule.arn(), schedule.arn());
+                let text = format!(
+                    "{name} is a rule and a schedule; give one's ARN: {rule} or {schedule}."
+                );
+                Err(wire::Error::new("ValidationException", 400, text))
+            }
+            (_, Some(found)) | (Some(found), None) => Ok(found),
+            (None, None) => {
+                let text = format!("There is no rule and no schedule {name} in {}.", at.region);
+                Err(wire::Error::new("ResourceNotFoundException", 400, text))
+            }
+        }
+    }
+
+    fn rule(&self, name: &str, at: &Scope) -> Option<Found> {
+        let (bus, name) = match Arn::parse(name) {
+            Some(arn) => rule_of_arn(&arn).filter(|(bus, _)| bus.at == *at)?,
+            None => (BusRef::default_in(at), name.to_owned()),
+        };
+        let key = rule_key(&bus, &name);
+        let held = self.events.inner.rules.get(&key)?;
+        let record = Box::new(held.record.clone());
+        Some(Found::Rule(key, bus.rule_arn(&name), record))
     }
 
     fn schedule(&self, name: &str, at: &Scope) -> Option<Found> {
@@ -70,33 +102,36 @@ impl Firing {
 
 /// What a name means.
 enum Found {
+    Rule(String, Arn, Box<RuleRecord>),
     Schedule(String, Arn, Box<ScheduleRecord>),
 }
 
 impl Found {
     fn arn(&self) -> &Arn {
         match self {
-            Self::Schedule(_, arn, _) => arn,
+            Self::Rule(_, arn, _) | Self::Schedule(_, arn, _) => arn,
         }
     }
 
     /// The deliveries of a firing at this time.
     fn deliveries(&self, now_ms: i64, by: &str) -> Vec<Delivery> {
+        let id = |key: &str| format!("{key}@{now_ms}!{by}");
         match self {
-            Self::Schedule(key, _, schedule) => {
-                schedule.deliveries(key, now_ms, now_ms, &format!("{key}@{now_ms}!{by}"))
-            }
+            Self::Rule(key, _, rule) => rule.deliveries(key, now_ms, now_ms, &id(key)),
+            Self::Schedule(key, _, schedule) => schedule.deliveries(key, now_ms, now_ms, &id(key)),
         }
     }
 
     fn ticks(&self) -> Option<Ticks> {
         match self {
+            Self::Rule(key, _, rule) => rule.ticks(key),
             Self::Schedule(key, _, schedule) => schedule.ticks(key),
         }
     }
 
     fn expression(&self) -> Option<&str> {
         match self {
+            Self::Rule(_, _, rule) => rule.schedule.as_deref(),
             Self::Schedule(_, _, schedule) => Some(&schedule.expression),
         }
     }
@@ -111,7 +146,7 @@ impl Service for Firing {
     const UNBUILT: &'static [Unbuilt] = &[];
 }
 
-/// Fires a schedule now, enabled or not. The schedule goes on as if nothing had been.
+/// Fires a rule or a schedule now, enabled or not. It goes on as if nothing had been.
 #[derive(Debug, Shape)]
 pub struct Fire {
     name: Name,
@@ -148,6 +183,9 @@ impl Operation for Fire {
                 .await
                 .map_err(wire::Error::internal)?;
         }
+        if let Found::Rule(key, _, rule) = &found {
+            firing.events.measure_tick(key, rule, deliveries.len());
+        }
         Ok(FireOutput {
             arn: found.arn().to_string(),
             targets: deliveries.len(),
@@ -155,7 +193,7 @@ impl Operation for Fire {
     }
 }
 
-/// When a schedule fires next.
+/// When a rule or a schedule fires next.
 #[derive(Debug, Shape)]
 pub struct Preview {
     name: Name,

@@ -200,7 +200,7 @@ impl Events {
     ) -> Result<(), Error> {
         self.measure_rule(bus, name, "TriggeredRules", Unit::Count, 1.0);
         for target in &rule.targets {
-            match self.delivery(bus, name, target, arrival) {
+            match delivery(bus, name, target, arrival) {
                 Ok(delivery) => {
                     self.inner.outbox.put(&delivery).await?;
                 }
@@ -214,52 +214,52 @@ impl Events {
         }
         Ok(())
     }
+}
 
-    fn delivery(
-        &self,
-        bus: &BusRef,
-        rule: &str,
-        target: &TargetRecord,
-        arrival: &Arrival,
-    ) -> Result<Delivery, Error> {
-        let arn = |text: &str| Arn::parse(text).ok_or_else(|| Error::NotAnArn(text.to_owned()));
-        let from = bus.rule_arn(rule);
-        let to = arn(&target.arn)?;
-        // An attribute of what goes to the dead-letter queue
-        // (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>).
-        let mut parameters = BTreeMap::from([("RULE_ARN".to_owned(), from.to_string())]);
-        if BusRef::of_arn(&to).is_some() {
-            parameters.insert(HOPS.to_owned(), (arrival.hops + 1).to_string());
-        }
-        if let Some(http) = &target.http {
-            let http = serde_json::to_string(http);
-            let http = http.map_err(|error| Error::Internal(error.to_string()))?;
-            parameters.insert("HttpParameters".to_owned(), http);
-        }
-        let (input, event) = (&target.input, &arrival.event);
-        let payload = crate::input::of(input, &target.id, event, bus, rule, arrival.ingested_ms)?;
-        Ok(Delivery {
-            id: format!("{}>{from}>{}", arrival.event.id, target.id),
-            scope: bus.at.clone(),
-            to,
-            payload,
-            parameters,
-            retry: RetryPolicy {
-                attempts_max: target
-                    .attempts_max
-                    .unwrap_or(RetryPolicy::DEFAULT.attempts_max),
-                age_max_seconds: target
-                    .age_max_seconds
-                    .unwrap_or(RetryPolicy::DEFAULT.age_max_seconds),
-            },
-            dead_letter: target.dead_letter.as_deref().map(arn).transpose()?,
-            trace_id: None,
-            accepted_ms: arrival.ingested_ms,
-            from: Sender {
-                service: PRINCIPAL.to_owned(),
-                arn: from,
-                role: target.role.as_deref().map(arn).transpose()?,
-            },
-        })
+/// What brings an event to one target of a rule.
+pub(crate) fn delivery(
+    bus: &BusRef,
+    rule: &str,
+    target: &TargetRecord,
+    arrival: &Arrival,
+) -> Result<Delivery, Error> {
+    let arn = |text: &str| Arn::parse(text).ok_or_else(|| Error::NotAnArn(text.to_owned()));
+    let from = bus.rule_arn(rule);
+    let to = arn(&target.arn)?;
+    // An attribute of what goes to the dead-letter queue
+    // (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>).
+    let mut parameters = BTreeMap::from([("RULE_ARN".to_owned(), from.to_string())]);
+    if BusRef::of_arn(&to).is_some() {
+        parameters.insert(HOPS.to_owned(), (arrival.hops + 1).to_string());
     }
+    if let Some(http) = &target.http {
+        let http = serde_json::to_string(http);
+        let http = http.map_err(|error| Error::Internal(error.to_string()))?;
+        parameters.insert("HttpParameters".to_owned(), http);
+    }
+    let (input, event) = (&target.input, &arrival.event);
+    let payload = crate::input::of(input, &target.id, event, bus, rule, arrival.ingested_ms)?;
+    Ok(Delivery {
+        id: format!("{}>{from}>{}", arrival.event.id, target.id),
+        scope: bus.at.clone(),
+        to,
+        payload,
+        parameters,
+        retry: RetryPolicy {
+            attempts_max: target
+                .attempts_max
+                .unwrap_or(RetryPolicy::DEFAULT.attempts_max),
+            age_max_seconds: target
+                .age_max_seconds
+                .unwrap_or(RetryPolicy::DEFAULT.age_max_seconds),
+        },
+        dead_letter: target.dead_letter.as_deref().map(arn).transpose()?,
+        trace_id: None,
+        accepted_ms: arrival.ingested_ms,
+        from: Sender {
+            service: PRINCIPAL.to_owned(),
+            arn: from,
+            role: target.role.as_deref().map(arn).transpose()?,
+        },
+    })
 }

@@ -30,6 +30,7 @@ mod record;
 mod replay;
 mod resource;
 mod rule;
+mod rule_ticks;
 pub mod samples;
 pub mod schedule;
 pub mod scheduler;
@@ -65,6 +66,7 @@ pub use scheduler::Scheduler;
 pub use shelf::Error as ShelfError;
 
 use archive::{ARCHIVES, ArchiveRecord};
+use clock::Entry;
 use matcher::Matcher;
 use record::{
     BUSES, BusRecord, CONNECTIONS, ConnectionRecord, DESTINATIONS, DestinationRecord, RULES,
@@ -131,7 +133,7 @@ struct Inner {
 }
 
 impl Events {
-    /// Reads what the store holds. The workers must be spawned; they go on with what a crash interrupted.
+    /// Reads what the store holds; what is due goes to the agenda. The workers must be spawned; they go on with what a crash interrupted.
     ///
     /// # Errors
     /// If the store fails, or holds a record that cannot be read.
@@ -140,11 +142,16 @@ impl Events {
         outbox: Outbox,
         authority: Arc<dyn Authority>,
         meter: Arc<dyn Meter>,
+        agenda: &Arc<Agenda>,
     ) -> Result<(Events, Vec<Worker>), Error> {
         let kv = || Arc::clone(&store.kv);
         let matcher = Arc::new(Matcher::default());
         let noting = Arc::clone(&matcher);
-        let note = move |key: &str, rule: Option<&RuleRecord>| noting.note(key, rule);
+        let agenda = Arc::clone(agenda);
+        let note = move |key: &str, rule: Option<&RuleRecord>| {
+            noting.note(key, rule);
+            agenda.note(Entry::Rule(key.to_owned()), key, rule);
+        };
         let inner = Inner {
             queues: Arc::clone(&store.queues),
             clock: Arc::clone(&store.clock),

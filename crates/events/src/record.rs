@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use store::record::{First, Record};
 
+use crate::clock::Progress;
 use crate::names::BusRef;
 
 pub(crate) const BUSES: &str = "events/bus:";
@@ -77,6 +78,8 @@ pub(crate) struct RuleRecord {
     /// Since when it has this schedule and is enabled: rates count from here.
     #[serde(default)]
     pub scheduled_ms: i64,
+    #[serde(default)]
+    pub progress: Progress,
     /// AWS's word.
     pub state: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

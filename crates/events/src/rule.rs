@@ -73,11 +73,6 @@ impl PutRule {
         if let Some(schedule) = schedule.filter(|text| !text.is_empty()) {
             let read = Schedule::parse_for_rule(schedule);
             read.map_err(|error| Error::Schedule(error.advice().to_owned()))?;
-            // The clock does not fire rules, and a rule that never fires is worse than none.
-            return Err(Error::Unsupported {
-                setting: "ScheduleExpression of a rule",
-                advice: "Create a schedule of EventBridge Scheduler instead (aws scheduler create-schedule).",
-            });
         }
         if let Some(pattern) = self
             .event_pattern
@@ -141,6 +136,7 @@ impl Operation for PutRule {
                 pattern: pattern.clone(),
                 schedule: schedule.clone(),
                 scheduled_ms: cx.now_ms,
+                progress: Default::default(),
                 state: state.clone(),
                 description: self.description.as_deref().map(str::to_owned),
                 role: self.role_arn.as_deref().map(str::to_owned),
@@ -153,6 +149,7 @@ impl Operation for PutRule {
                 Some(before) => {
                     record.tags = before.tags.clone();
                     record.targets = before.targets.clone();
+                    record.progress = before.progress.clone();
                     record.created_by = before.created_by.clone();
                     if before.schedule == record.schedule && before.enabled() {
                         record.scheduled_ms = before.scheduled_ms;

@@ -16,7 +16,7 @@ use wire::{AccountId, Arn, Ask, Authorizer, Context, Region, Scope};
 use crate::names::BusRef;
 use crate::record::{RuleRecord, TargetRecord, rule_key};
 use crate::shelf::Edit;
-use crate::{Authority, Error, Events, Meter, NewEvent, Unit};
+use crate::{Agenda, Authority, Error, Events, Meter, NewEvent, Unit};
 
 const SEEDS: std::ops::Range<u64> = 0..40;
 const EVENTS: usize = 12;
@@ -74,12 +74,14 @@ struct Life {
 
 async fn begin(store: &Store, inbox: &Arc<Inbox>) -> Life {
     let outbox = Outbox::open(store);
+    let agenda = Arc::new(Agenda::new(Arc::clone(&store.clock)));
     let (events, workers) = loop {
         let opened = Events::open(
             store,
             outbox.clone(),
             Arc::new(Anything),
             Arc::new(Anything),
+            &agenda,
         );
         if let Ok(opened) = opened.await {
             break opened;
@@ -115,6 +117,7 @@ impl Life {
             pattern: Some(r#"{"source": ["shop"]}"#.to_owned()),
             schedule: None,
             scheduled_ms: 0,
+            progress: Default::default(),
             state: "ENABLED".to_owned(),
             description: None,
             role: None,

@@ -104,7 +104,7 @@ impl App {
         let authority = Arc::new(Authority(identity.clone()));
         let meter = Arc::new(EventMeter(telemetry.clone()));
         let (events, event_workers) =
-            Events::open(&store, outbox.clone(), authority, meter).await?;
+            Events::open(&store, outbox.clone(), authority, meter, &agenda).await?;
         for worker in event_workers {
             workers.spawn(worker.name, worker.run);
         }
@@ -147,7 +147,7 @@ impl App {
         ];
         let courier = Courier::new(&self.outbox, recipients, observers);
         self.workers.spawn("courier", courier.run());
-        let clock = Clock::new(agenda, &self.scheduler, &self.outbox);
+        let clock = Clock::new(agenda, &self.events, &self.scheduler, &self.outbox);
         self.workers.spawn("clock", clock.run());
         let scheduler = self.scheduler.clone();
         self.workers.spawn("schedule groups", scheduler.sweep());
@@ -155,7 +155,7 @@ impl App {
 
     /// What the gateway needs.
     pub fn services(&self) -> Services {
-        let firing = Firing::new(&self.scheduler, &self.outbox);
+        let firing = Firing::new(&self.events, &self.scheduler, &self.outbox);
         let mut mounts = self.mounts();
         mounts.push(Mount::new(Arc::new(firing)));
         mounts.push(Mount::new(Arc::new(self.outbox.clone())));

@@ -133,7 +133,7 @@ fn command() -> Clap {
         )
         .subcommand(with_keys(
             FireArgs::augment_args(Clap::new("fire"))
-                .about("Fire a schedule now, or show when it fires next")
+                .about("Fire a rule or a schedule now, or show when it fires next")
                 .long_about(
                     "Fires a schedule of the running server of a data folder now, without waiting and enabled or \
                      not; it goes on as if nothing had been. With --next it shows the next times instead, also \

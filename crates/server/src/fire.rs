@@ -54,7 +54,9 @@ pub fn run(args: &FireArgs, config: &Config) -> Result<ExitCode> {
         (false, true) => bail!("an expression alone has nothing to fire; --next shows its times"),
         (next, false) => {
             if args.timezone.is_some() {
-                bail!("--timezone is for an expression; a schedule has its own");
+                bail!(
+                    "--timezone is for an expression; a schedule has its own, and a rule has UTC"
+                );
             }
             let server = Server::of(config)?;
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,8 +1,8 @@
 //! `mayfly`: AWS Lambda on your own machines.
 //!
 //! `serve` wires the crates together, `env` prints what clients need, `run` runs a handler once without a server,
-//! `fire` fires a schedule, `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine offers, `events sample` prints
-//! events to try.
+//! `fire` fires a rule or a schedule, `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine
+//! offers, `events sample` prints events to try.
 
 mod app;
 mod authority;

@@ -18,6 +18,7 @@ pub struct Agenda {
 /// A record by what it is and its key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Entry {
+    Rule(String),
     Schedule(String),
 }
 

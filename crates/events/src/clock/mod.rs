@@ -1,4 +1,4 @@
-//! The clock: fires the schedules of EventBridge Scheduler.
+//! The clock: fires the rules with a schedule, and the schedules of EventBridge Scheduler.
 //!
 //! What is due when is in memory, made from the records. A tick is claimed by one compare-and-swap on its record, its
 //! deliveries are put into the outbox under ids made from record and tick, and the claim is given back. A crash in
@@ -20,6 +20,7 @@ pub use agenda::Agenda;
 pub(crate) use agenda::Entry;
 pub(crate) use ticks::{Claim, Missed, Plan, Progress, Ticks};
 
+use crate::Events;
 use crate::scheduler::{ScheduleRecord, Scheduler};
 use crate::shelf::{self, Edit, Shelf};
 
@@ -82,17 +83,24 @@ pub struct Clock {
     agenda: Arc<Agenda>,
     outbox: Outbox,
     schedules: Arc<Shelf<ScheduleRecord>>,
+    events: Events,
     /// Tells this process's claims from others'.
     me: String,
 }
 
 impl Clock {
     /// A clock for the rules and schedules that note what is due in this agenda.
-    pub fn new(agenda: &Arc<Agenda>, scheduler: &Scheduler, outbox: &Outbox) -> Self {
+    pub fn new(
+        agenda: &Arc<Agenda>,
+        events: &Events,
+        scheduler: &Scheduler,
+        outbox: &Outbox,
+    ) -> Self {
         Self {
             agenda: Arc::clone(agenda),
             outbox: outbox.clone(),
             schedules: Arc::clone(scheduler.schedules()),
+            events: events.clone(),
             me: uuid::Uuid::new_v4().to_string(),
         }
     }
@@ -119,7 +127,8 @@ impl Clock {
 
     async fn fire_entry(&self, entry: Entry) {
         let fired = match &entry {
-            Entry::Schedule(key) => self.fire(&self.schedules, &entry, key).await,
+            Entry::Rule(key) => self.fire_rule(&entry, key).await,
+            Entry::Schedule(key) => self.fire(&self.schedules, &entry, key).await.map(drop),
         };
         if let Err(error) = fired {
             tracing::error!(%error, ?entry, "a tick could not be fired; it is tried again");
@@ -128,28 +137,39 @@ impl Clock {
         }
     }
 
+    async fn fire_rule(&self, entry: &Entry, key: &str) -> Result<(), Error> {
+        let rules = &self.events.inner.rules;
+        if let Some((rule, deliveries)) = self.fire(rules, entry, key).await? {
+            self.events.measure_tick(key, &rule, deliveries);
+        }
+        Ok(())
+    }
+
+    /// Fires the tick that is due: the record as it was then, and how many deliveries it made.
     async fn fire<R: Timed>(
         &self,
         shelf: &Shelf<R>,
         entry: &Entry,
         key: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<(R, usize)>, Error> {
         let Some((record, tick_ms)) = self.claim(shelf, key).await? else {
             // Somebody else has it, or it is not due after all. It was taken off the agenda.
             let held = shelf.get(key);
             self.agenda
                 .note(entry.clone(), key, held.as_ref().map(|held| &held.record));
-            return Ok(());
+            return Ok(None);
         };
         let id = tick_id(key, tick_ms);
         // Its age counts from when it was due.
         let due_ms = record
             .ticks(key)
             .map_or(tick_ms, |ticks| ticks.due(tick_ms));
-        for delivery in record.deliveries(key, tick_ms, due_ms, &id) {
-            self.put(&delivery).await?;
+        let deliveries = record.deliveries(key, tick_ms, due_ms, &id);
+        for delivery in &deliveries {
+            self.put(delivery).await?;
         }
-        release(shelf, key, tick_ms).await
+        release(shelf, key, tick_ms).await?;
+        Ok(Some((record, deliveries.len())))
     }
 
     /// Claims the tick that is due, if one is and nobody else has it.
