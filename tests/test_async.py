@@ -322,3 +322,39 @@ def test_kills_lose_no_event_that_was_accepted(fresh, events, kills, capsys):
         )
     # A kill repeats what ran or was sent at that moment, not more.
     assert repeats <= kills * 50
+
+
+def test_a_rule_reacts_to_a_call_that_changes_something(server, lambdas, iam, logs, function):
+    """CloudTrail's event of an API call, on the default bus; secrets are not in it."""
+    sink = function(ECHO)
+    events = server.client("events")
+    rule = m.name("rule")
+    pattern = {
+        "source": ["aws.lambda"],
+        "detail-type": ["AWS API Call via CloudTrail"],
+        "detail": {"eventName": [{"prefix": "CreateFunction"}]},
+    }
+    arn = events.put_rule(Name=rule, EventPattern=json.dumps(pattern))["RuleArn"]
+    events.put_targets(Rule=rule, Targets=[{"Id": "1", "Arn": arn_of(lambdas, sink)}])
+    lambdas.add_permission(
+        FunctionName=sink.name,
+        StatementId="r",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+        SourceArn=arn,
+    )
+    made = function("return 1", Environment={"Variables": {"SECRET": "not-for-the-trail"}}, Description="seen")
+    (event,) = m.until(lambda: messages(logs, sink, "got"), "the call is told")
+    detail = event["detail"]
+    assert (event["source"], event["detail-type"]) == ("aws.lambda", "AWS API Call via CloudTrail")
+    assert detail["eventName"] == "CreateFunction20150331"
+    assert detail["eventSource"] == "lambda.amazonaws.com"
+    assert detail["requestParameters"]["functionName"] == made.name
+    assert detail["requestParameters"]["description"] == "seen"
+    assert detail["responseElements"]["functionArn"] == arn_of(lambdas, made)
+    assert detail["userIdentity"]["type"] == "Root"
+    assert (detail["readOnly"], detail["eventType"], detail["managementEvent"]) == (False, "AwsApiCall", True)
+    assert detail["recipientAccountId"] == event["account"]
+    assert "not-for-the-trail" not in json.dumps(event) and "zipFile" not in json.dumps(event)
+    events.remove_targets(Rule=rule, Ids=["1"])
+    events.delete_rule(Name=rule)

@@ -110,6 +110,12 @@ impl Events {
         .await
     }
 
+    /// Whether anything that happens in this scope could match a rule of its default bus: whoever makes events that are seldom
+    /// wanted asks first. Touches no disk.
+    pub fn has_rules(&self, at: &Scope) -> bool {
+        self.inner.matcher.has_rules(&BusRef::default_in(at))
+    }
+
     /// Puts an event that has arrived on the disk.
     pub(crate) async fn accept(&self, arrival: Arrival) -> Result<(), Error> {
         let body = arrival.encode()?;

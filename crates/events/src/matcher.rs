@@ -47,6 +47,13 @@ impl Matcher {
         }
     }
 
+    /// Whether a bus has any rule with a pattern.
+    pub(crate) fn has_rules(&self, bus: &BusRef) -> bool {
+        let buses = self.buses.read().unwrap_or_else(PoisonError::into_inner);
+        let index = buses.get(bus.arn().as_str());
+        index.is_some_and(|index| !index.is_empty())
+    }
+
     /// The names of the rules that an event matches.
     pub(crate) fn matches(&self, bus: &BusRef, event: &Event) -> Vec<String> {
         let buses = self.buses.read().unwrap_or_else(PoisonError::into_inner);

@@ -131,6 +131,7 @@ impl Operation for PutEvents {
     type Service = Events;
     type Output = PutEventsOutput;
     const NAME: &'static str = "PutEvents";
+    const EFFECT: wire::Effect = wire::Effect::Data;
     const HTTP: Http = Http::ROOT.body_max(BODY_BYTES_MAX);
 
     fn resource(&self, at: &Scope) -> Arn {

@@ -31,6 +31,7 @@ use crate::inside::Inside;
 use crate::meter::EventMeter;
 use crate::outbound::WayOut;
 use crate::scheduler_metrics::SchedulerMetrics;
+use crate::trail::Trail;
 use crate::trust;
 use crate::universal::{Platform, UniversalTargets};
 use crate::workers::Workers;
@@ -46,6 +47,7 @@ pub struct App {
     platform: Arc<Platform>,
     events: Events,
     outbox: Outbox,
+    trail: Arc<Trail>,
     workers: Workers,
 }
 
@@ -108,6 +110,8 @@ impl App {
         for worker in event_workers {
             workers.spawn(worker.name, worker.run);
         }
+        let (trail, scribe) = Trail::new(events.clone());
+        workers.spawn("trail", scribe.run());
         let app = App {
             store,
             identity,
@@ -118,9 +122,11 @@ impl App {
             platform,
             events,
             outbox,
+            trail: Arc::new(trail),
             workers,
         };
-        app.platform.set_router(Some(Router::new(app.mounts())));
+        let router = Router::new(app.mounts()).witnessed_by(app.trail.clone());
+        app.platform.set_router(Some(router));
         app.deliver(&agenda);
         Ok(app)
     }
@@ -160,7 +166,7 @@ impl App {
         mounts.push(Mount::new(Arc::new(firing)));
         mounts.push(Mount::new(Arc::new(self.outbox.clone())));
         Services {
-            router: Router::new(mounts),
+            router: Router::new(mounts).witnessed_by(self.trail.clone()),
             keyring: Arc::new(self.identity.clone()),
             authorizer: Arc::new(self.identity.clone()),
             pages: vec![Arc::new(CodeLinks(self.functions.clone()))],
@@ -264,6 +270,11 @@ impl App {
                 "outbound_names_failed_total",
                 "DNS queries of functions that were not.",
                 egress.queries_failed,
+            ),
+            (
+                "trail_calls_dropped_total",
+                "Calls that EventBridge was not told of, as too many were at once.",
+                self.trail.dropped(),
             ),
             (
                 "deliveries_accepted_total",

@@ -24,6 +24,7 @@ mod runtime;
 mod samples;
 mod scheduler_metrics;
 mod serve;
+mod trail;
 mod trust;
 mod universal;
 mod workers;
