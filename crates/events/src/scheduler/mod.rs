@@ -1,6 +1,6 @@
 //! EventBridge Scheduler: schedules and their groups (<https://docs.aws.amazon.com/scheduler/latest/UserGuide/what-is-scheduler.html>).
 //!
-//! What runs them is [`crate::clock`]. [`Scheduler`] is the handle and the service to mount.
+//! What runs them is the clock of this crate. [`Scheduler`] is the handle and the service to mount.
 
 mod error;
 mod group;

@@ -202,7 +202,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Names without dots and one level of arrays, where both say the same. Ranges are tried on numbers only: quamina
-    /// puts texts in order with them, EventBridge does not.
+    /// puts texts in order with them, EventBridge does not. And not on their own bounds: quamina takes 0 for more than 0.
     #[test]
     fn quamina_agrees(
         tests in prop::collection::btree_map("[ab]", prop::collection::vec(common_test(), 1..3), 1..3),
@@ -214,6 +214,8 @@ proptest! {
     ) {
         let mut fields = json!(tests);
         if let Some(range) = range {
+            let bounds: Vec<f64> = range["numeric"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+            prop_assume!(items.iter().all(|(_, n)| !bounds.contains(&(*n as f64))));
             fields["n"] = json!([range]);
         }
         let items: Vec<Value> = items.iter().map(|(members, n)| {
