@@ -272,10 +272,9 @@ def test_code_in_s3_is_refused_by_name(create):
                 }
             ]
         },
-        {"SnapStart": {"ApplyOn": "PublishedVersions"}},
         {"PackageType": "Image", "Code": {"ImageUri": "x"}},
     ],
-    ids=["vpc", "efs", "snapstart", "image"],
+    ids=["vpc", "efs", "image"],
 )
 def test_settings_that_are_not_built_are_refused_and_not_ignored(create, feature):
     with m.refused(f"{INVALID}|NotImplemented|ValidationException"):

@@ -106,6 +106,7 @@ def awslambdaric(tmp_path_factory, system_python):
     """A folder with AWS's client for the Python in /usr/bin."""
     version = system_python
     folder = tmp_path_factory.mktemp("awslambdaric")
+    folder.chmod(0o755)  # Functions read it as a user of their own.
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
          "--only-binary", ":all:", "--python-version", version, "--target", folder, "-r", m.ROOT / "tests" / "awslambdaric.txt"],
