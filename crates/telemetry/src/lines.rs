@@ -1,26 +1,24 @@
 //! Log lines from inside: taken without waiting, stored in batches.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use wire::Scope;
 
 use crate::logs::{Archive, EVENT_OVERHEAD_BYTES, May, NewEvent, fit};
 
 /// Batches that may wait to be stored.
-const QUEUE_BATCHES_MAX: usize = 16_384;
-/// Bytes that may wait to be stored; what comes on top is dropped and counted.
-const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const WAITING_BATCHES_MAX: usize = 16_384;
+/// Bytes that may wait to be stored, or are being stored; what comes on top is dropped and counted.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long the first line of a round waits for others: a busy server then commits some ten times a second for its
-/// logs, whatever the number of functions.
+/// logs, whatever the number of functions, and wakes the writer no more often.
 const LINGER: Duration = Duration::from_millis(100);
-/// Batches taken in one round.
-const ROUND_BATCHES_MAX: usize = 4096;
 /// Streams written at a time.
 const WRITES_AT_ONCE: usize = 64;
 /// Events and bytes of one write to a stream.
@@ -31,7 +29,6 @@ const WRITE_BYTES_MAX: usize = 4 * 1024 * 1024;
 struct Batch {
     to: Destination,
     events: Vec<NewEvent>,
-    bytes: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,10 +39,71 @@ struct Destination {
     may: May,
 }
 
-enum Message {
-    Batch(Batch),
-    /// Answered when everything sent before is stored.
-    Flush(oneshot::Sender<()>),
+/// What waits for the writer.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<Batch>,
+    /// Of the batches, and of those that are being stored.
+    bytes: usize,
+    /// Answered when everything that waits now is stored.
+    flushes: Vec<oneshot::Sender<()>>,
+    /// Nothing more will come.
+    closed: bool,
+    /// Nothing more will be stored.
+    abandoned: bool,
+}
+
+impl Waiting {
+    /// Adds lines; `false` when there is no room for them.
+    fn add(&mut self, to: (&Scope, &str, &str, May), lines: Vec<(i64, String)>) -> bool {
+        let (scope, group, stream, may) = to;
+        let bytes: usize = lines
+            .iter()
+            .map(|(_, text)| text.len() + EVENT_OVERHEAD_BYTES)
+            .sum();
+        if self.bytes + bytes > WAITING_BYTES_MAX {
+            return false;
+        }
+        let same = |last: &&mut Batch| {
+            let to = &last.to;
+            to.stream == stream && to.group == group && to.scope == *scope && to.may == may
+        };
+        // Mostly the lines of one environment follow each other.
+        if let Some(last) = self.batches.last_mut().filter(same) {
+            push_events(&mut last.events, lines);
+        } else if self.batches.len() < WAITING_BATCHES_MAX {
+            let to = Destination {
+                scope: scope.clone(),
+                group: group.to_owned(),
+                stream: stream.to_owned(),
+                may,
+            };
+            let mut events = Vec::with_capacity(lines.len());
+            push_events(&mut events, lines);
+            self.batches.push(Batch { to, events });
+        } else {
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+}
+
+/// What both sides share.
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// Something waits that did not before.
+    some: Notify,
+    /// Somebody waits for it.
+    hurry: Notify,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Lines are added whole or not at all, so a panic elsewhere leaves it whole.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Counts since the start.
@@ -59,29 +117,24 @@ pub(crate) struct Counts {
 
 /// Where lines go in.
 pub(crate) struct Lines {
-    queue: mpsc::Sender<Message>,
-    waiting_bytes: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     pub(crate) counts: Arc<Counts>,
 }
 
 /// Where they come out.
 pub(crate) struct Writer {
-    queue: mpsc::Receiver<Message>,
-    waiting_bytes: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     counts: Arc<Counts>,
     archive: Archive,
 }
 
 pub(crate) fn channel(archive: Archive) -> (Lines, Writer) {
-    let (sender, receiver) = mpsc::channel(QUEUE_BATCHES_MAX);
     let lines = Lines {
-        queue: sender,
-        waiting_bytes: Arc::default(),
+        shared: Arc::default(),
         counts: Arc::default(),
     };
     let writer = Writer {
-        queue: receiver,
-        waiting_bytes: lines.waiting_bytes.clone(),
+        shared: lines.shared.clone(),
         counts: lines.counts.clone(),
         archive,
     };
@@ -99,50 +152,64 @@ impl Lines {
         lines: Vec<(i64, String)>,
     ) {
         let count = lines.len() as u64;
-        let bytes: usize = lines
-            .iter()
-            .map(|(_, text)| text.len() + EVENT_OVERHEAD_BYTES)
-            .sum();
         if count == 0 {
             return;
         }
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let batch = Batch {
-            to: Destination {
-                scope: at.clone(),
-                group: group.to_owned(),
-                stream: stream.to_owned(),
-                may,
-            },
-            events: events(lines),
-            bytes,
-        };
-        let room = before + bytes <= QUEUE_BYTES_MAX;
-        if !room || self.queue.try_send(Message::Batch(batch)).is_err() {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            let dropped = self.counts.dropped_full.fetch_add(count, Ordering::Relaxed);
-            if dropped == 0 {
-                tracing::warn!(
-                    group,
-                    "log lines are dropped: they come faster than the disk takes them"
-                );
+        let mut waiting = self.shared.waiting();
+        let first = waiting.batches.is_empty();
+        if waiting.add((at, group, stream, may), lines) {
+            drop(waiting);
+            if first {
+                self.shared.some.notify_one();
             }
+            return;
+        }
+        drop(waiting);
+        let dropped = self.counts.dropped_full.fetch_add(count, Ordering::Relaxed);
+        if dropped == 0 {
+            tracing::warn!(
+                group,
+                "log lines are dropped: they come faster than the disk takes them"
+            );
         }
     }
 
     /// Resolves when everything sent before is stored, or can never be.
     pub(crate) async fn flush(&self) {
         let (done, stored) = oneshot::channel();
-        if self.queue.send(Message::Flush(done)).await.is_ok() {
-            // An error says that the writer has gone, and nothing will be stored any more.
-            let _ = stored.await;
+        {
+            let mut waiting = self.shared.waiting();
+            if waiting.abandoned {
+                return;
+            }
+            waiting.flushes.push(done);
         }
+        self.shared.some.notify_one();
+        self.shared.hurry.notify_one();
+        // An error says that the writer has gone, and nothing will be stored any more.
+        let _ = stored.await;
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.shared.waiting().closed = true;
+        self.shared.some.notify_one();
+        self.shared.hurry.notify_one();
+    }
+}
+
+impl Drop for Writer {
+    /// Whoever waits is let go.
+    fn drop(&mut self) {
+        let mut waiting = self.shared.waiting();
+        waiting.abandoned = true;
+        waiting.flushes.clear();
     }
 }
 
 /// Empty lines are no events, as in CloudWatch Logs; what is too long for one event becomes several.
-fn events(lines: Vec<(i64, String)>) -> Vec<NewEvent> {
-    let mut events = Vec::with_capacity(lines.len());
+fn push_events(events: &mut Vec<NewEvent>, lines: Vec<(i64, String)>) {
     for (time_ms, text) in lines {
         let time_ms = time_ms.max(0);
         if text.len() + EVENT_OVERHEAD_BYTES <= crate::logs::EVENT_BYTES_MAX {
@@ -159,72 +226,44 @@ fn events(lines: Vec<(i64, String)>) -> Vec<NewEvent> {
             message: piece.to_owned(),
         }));
     }
-    events
 }
 
 impl Writer {
-    /// Stores until the last sender has gone.
-    pub(crate) async fn run(mut self) {
-        while let Some(first) = self.queue.recv().await {
-            let mut round = vec![first];
-            if !self.wait_for_more(&mut round).await {
-                self.store(round).await;
-                return;
-            }
-            self.store(round).await;
-        }
-    }
-
-    /// Gathers until the linger is over, the round is full or somebody waits. Tells whether more can come.
-    async fn wait_for_more(&mut self, round: &mut Vec<Message>) -> bool {
-        let linger = tokio::time::sleep(LINGER);
-        tokio::pin!(linger);
-        while round.len() < ROUND_BATCHES_MAX {
-            if matches!(round.last(), Some(Message::Flush(_))) {
-                self.take_waiting(round);
-                break;
-            }
+    /// Stores until nothing more will come.
+    pub(crate) async fn run(self) {
+        let mut more = true;
+        while more {
+            self.shared.some.notified().await;
+            // Whoever waits waits for one write together with all who ask by now.
             tokio::select! {
-                () = &mut linger => break,
-                next = self.queue.recv() => match next {
-                    Some(message) => round.push(message),
-                    None => return false,
-                },
+                () = tokio::time::sleep(LINGER) => {}
+                () = self.shared.hurry.notified() => {}
             }
-        }
-        true
-    }
-
-    /// Takes what is there already, so that all who wait by now wait for one write together.
-    fn take_waiting(&mut self, round: &mut Vec<Message>) {
-        while round.len() < ROUND_BATCHES_MAX
-            && let Ok(message) = self.queue.try_recv()
-        {
-            round.push(message);
+            more = self.store().await;
         }
     }
 
-    async fn store(&self, round: Vec<Message>) {
+    /// Stores what waits. Tells whether more can come.
+    async fn store(&self) -> bool {
+        let (batches, bytes, flushes, closed) = {
+            let mut waiting = self.shared.waiting();
+            let batches = std::mem::take(&mut waiting.batches);
+            let flushes = std::mem::take(&mut waiting.flushes);
+            (batches, waiting.bytes, flushes, waiting.closed)
+        };
         let mut by_stream: HashMap<Destination, Vec<NewEvent>> = HashMap::new();
-        let mut waiting = Vec::new();
-        let mut bytes = 0;
-        for message in round {
-            match message {
-                Message::Batch(batch) => {
-                    bytes += batch.bytes;
-                    by_stream.entry(batch.to).or_default().extend(batch.events);
-                }
-                Message::Flush(done) => waiting.push(done),
-            }
+        for batch in batches {
+            by_stream.entry(batch.to).or_default().extend(batch.events);
         }
         stream::iter(by_stream)
             .for_each_concurrent(WRITES_AT_ONCE, |(to, events)| self.store_stream(to, events))
             .await;
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        for done in waiting {
+        self.shared.waiting().bytes -= bytes;
+        for done in flushes {
             // Whoever asked may no longer want to know.
             let _ = done.send(());
         }
+        !closed
     }
 
     async fn store_stream(&self, to: Destination, events: Vec<NewEvent>) {
