@@ -98,6 +98,10 @@ impl Http {
         for literal in literals.split('&').filter(|literal| !literal.is_empty()) {
             query.split('&').find(|parameter| *parameter == literal)?;
         }
+        // Most templates differ in a literal, which is told without taking any parameter.
+        if !same_literals(template, path) {
+            return None;
+        }
         let mut parameters = Vec::new();
         let mut found = trim(path).split('/');
         for wanted in trim(template).split('/') {
@@ -123,6 +127,12 @@ impl Http {
         }
         found.next().is_none().then_some(parameters)
     }
+}
+
+/// Whether a path has the template's literal segments, as far as it goes.
+fn same_literals(template: &str, path: &str) -> bool {
+    let mut pairs = trim(template).split('/').zip(trim(path).split('/'));
+    pairs.all(|(wanted, found)| wanted == found || wanted.starts_with('{'))
 }
 
 fn trim(path: &str) -> &str {

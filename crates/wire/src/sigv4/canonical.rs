@@ -3,7 +3,6 @@
 use super::{ALGORITHM, Head, PathRule, Sha256, sha256};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use std::borrow::Cow;
-use std::fmt::Write;
 
 /// Everything but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -161,13 +160,10 @@ pub(super) fn string_to_sign(at: &str, scope: &str, canonical: &str) -> String {
 
 /// Lower-case hexadecimal.
 pub(super) fn hex(digest: &Sha256) -> String {
-    digest
-        .iter()
-        .fold(String::with_capacity(64), |mut out, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    let pair = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
+    digest.iter().flat_map(pair).collect()
 }
 
 /// Reads 64 hexadecimal digits, of either case for what a client sends.
