@@ -1,86 +1,147 @@
 //! What this machine does at best: the floors that figures are divided by.
 
-use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::Result;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rustix::thread::{CpuSet, sched_setaffinity};
-use tokio::net::{TcpListener, TcpStream};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::Series;
+use crate::table::Series;
 
+/// Round trips of a ping-pong.
 const ROUNDS: usize = 20_000;
+/// Processes started.
+const STARTS: usize = 300;
 
-/// F3: one byte there and back over a Unix socket, between two threads on one CPU.
-pub fn unix_socket_ping_pong() -> Result<Series> {
-    let measure = || -> Result<Series> {
-        let mut one_cpu = CpuSet::new();
-        one_cpu.set(0);
-        sched_setaffinity(None, &one_cpu)?;
-        let (mut here, mut there) = UnixStream::pair()?;
-        let echo = std::thread::spawn(move || {
-            let mut byte = [0];
-            while there.read_exact(&mut byte).is_ok() && there.write_all(&byte).is_ok() {}
-        });
-        let mut byte = [1];
-        let mut times = Vec::with_capacity(ROUNDS);
-        for _ in 0..ROUNDS {
-            let begin = Instant::now();
-            here.write_all(&byte)?;
-            here.read_exact(&mut byte)?;
-            times.push(begin.elapsed());
-        }
-        drop(here);
-        echo.join()
-            .map_err(|_| anyhow::anyhow!("the echo thread panicked"))?;
-        Ok(Series::of(times))
-    };
-    // In a thread of its own (which the echo thread inherits from), so that nothing else stays pinned.
-    std::thread::spawn(measure)
-        .join()
-        .map_err(|_| anyhow::anyhow!("the measuring thread panicked"))?
+/// One floor.
+pub struct Floor {
+    /// Its short name, as the targets have it.
+    pub name: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// What it took.
+    pub series: Series,
 }
 
-/// The same client and server libraries, with nothing between them.
-pub async fn http_echo(count: usize) -> Result<Series> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let server = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let echo = service_fn(|request: hyper::Request<Incoming>| async {
-                let body = request.into_body().collect().await?.to_bytes();
-                Ok::<_, hyper::Error>(hyper::Response::new(Full::new(body)))
-            });
-            stream.set_nodelay(true).ok();
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), echo),
-            );
-        }
-    });
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let mut times = Vec::with_capacity(count);
-    for _ in 0..count {
-        let request = hyper::Request::post("/")
-            .header("host", "floor")
-            .body(Full::new(Bytes::from_static(crate::EVENT)))?;
-        sender.ready().await?;
+/// All floors of a run.
+pub struct Floors {
+    /// fork and exec of a static binary, until it is reaped.
+    pub f1: Floor,
+    /// A byte there and back over a Unix socket, on one CPU.
+    pub f3: Floor,
+    /// A small request and reply over TCP on loopback, on one CPU: below it no HTTP server can be.
+    pub tcp: Floor,
+}
+
+impl Floors {
+    /// Measures them.
+    ///
+    /// # Errors
+    /// If there is no C compiler, or the machine refuses.
+    pub fn measure() -> Result<Self> {
+        Ok(Self {
+            f1: Floor {
+                name: "F1",
+                what: "fork and exec of a static binary, reaped",
+                series: on_one_cpu(fork_and_exec)?,
+            },
+            f3: Floor {
+                name: "F3",
+                what: "Unix-socket ping-pong on one CPU",
+                series: on_one_cpu(unix_ping_pong)?,
+            },
+            tcp: Floor {
+                name: "T",
+                what: "TCP ping-pong of 500 bytes on one CPU",
+                series: on_one_cpu(tcp_ping_pong)?,
+            },
+        })
+    }
+
+    /// In the order in which they are printed.
+    pub fn all(&self) -> [&Floor; 3] {
+        [&self.f1, &self.f3, &self.tcp]
+    }
+}
+
+/// Runs in a thread of its own that stays on one CPU, as do the threads and processes it starts. Nothing else is pinned.
+pub fn on_one_cpu<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let pinned = move || {
+        let allowed = sched_getaffinity(None)?;
+        let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
+        let mut one = CpuSet::new();
+        one.set(first.context("no CPU")?);
+        sched_setaffinity(None, &one)?;
+        work()
+    };
+    std::thread::spawn(pinned)
+        .join()
+        .map_err(|_| anyhow!("a measuring thread panicked"))?
+}
+
+fn fork_and_exec() -> Result<Series> {
+    let folder = tempfile::tempdir()?;
+    let program = static_program(folder.path())?;
+    let mut times = Vec::with_capacity(STARTS);
+    for _ in 0..STARTS {
         let begin = Instant::now();
-        let reply = sender.send_request(request).await?;
-        reply.into_body().collect().await?;
+        let status = Command::new(&program).env_clear().status()?;
+        times.push(begin.elapsed());
+        ensure!(status.success(), "the static program failed");
+    }
+    Ok(Series::of(times))
+}
+
+fn static_program(folder: &Path) -> Result<std::path::PathBuf> {
+    let (source, program) = (folder.join("nothing.c"), folder.join("nothing"));
+    std::fs::write(&source, "int main(void) { return 0; }\n")?;
+    let compiled = Command::new("cc")
+        .args(["-O2", "-static", "-o"])
+        .args([&program, &source])
+        .stderr(Stdio::null())
+        .status()
+        .context("no C compiler")?;
+    ensure!(compiled.success(), "cc cannot link statically");
+    Ok(program)
+}
+
+fn unix_ping_pong() -> Result<Series> {
+    let (here, there) = UnixStream::pair()?;
+    ping_pong(here, there, 1)
+}
+
+fn tcp_ping_pong() -> Result<Series> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let here = TcpStream::connect(listener.local_addr()?)?;
+    let (there, _) = listener.accept()?;
+    here.set_nodelay(true)?;
+    there.set_nodelay(true)?;
+    ping_pong(here, there, 500)
+}
+
+fn ping_pong<S>(mut here: S, mut there: S, size: usize) -> Result<Series>
+where
+    S: std::io::Read + std::io::Write + Send + 'static,
+{
+    let echo = std::thread::spawn(move || {
+        let mut bytes = vec![0; size];
+        while there.read_exact(&mut bytes).is_ok() && there.write_all(&bytes).is_ok() {}
+    });
+    let mut bytes = vec![1; size];
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        here.write_all(&bytes)?;
+        here.read_exact(&mut bytes)?;
         times.push(begin.elapsed());
     }
-    connection.abort();
-    server.abort();
+    drop(here);
+    echo.join()
+        .map_err(|_| anyhow!("the echo thread panicked"))?;
     Ok(Series::of(times))
 }

@@ -1,0 +1,132 @@
+//! A client that costs as little as one can: blocking, one connection, requests signed before they are timed.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use wire::sigv4::{Credentials, Signer};
+
+/// How long a reply may take; some peers never give one.
+const REPLY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The longest reply.
+const REPLY_BYTES_MAX: usize = 16 << 20;
+
+/// Who asks, and where.
+#[derive(Clone)]
+pub struct Access {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Who signs.
+    pub credentials: Credentials,
+    /// The region of the scope.
+    pub region: String,
+}
+
+impl Access {
+    /// The bytes of a signed request.
+    ///
+    /// # Errors
+    /// If the parts make no request.
+    pub fn request(
+        &self,
+        service: &str,
+        (method, path): (&str, &str),
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Vec<u8>> {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.address)
+            .header("content-type", content_type)
+            .body(())?;
+        let (mut parts, ()) = request.into_parts();
+        Signer::new(self.credentials.clone(), &self.region, service).sign(
+            &mut parts,
+            body,
+            jiff::Timestamp::now(),
+        );
+        let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+        for (name, value) in &parts.headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+        bytes.extend_from_slice(body);
+        Ok(bytes)
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub fn connect(&self) -> Result<Client> {
+        Client::connect(&self.address)
+    }
+}
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub fn connect(address: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REPLY_WAIT_MAX))?;
+        Ok(Self {
+            stream,
+            received: vec![0; 64 << 10],
+        })
+    }
+
+    /// Sends a request and reads the reply: its status and its body.
+    ///
+    /// # Errors
+    /// If the connection breaks or the reply is no HTTP with a length.
+    pub fn exchange(&mut self, request: &[u8]) -> Result<(u16, &[u8])> {
+        self.stream.write_all(request)?;
+        let mut filled = 0;
+        loop {
+            if filled == self.received.len() {
+                ensure!(filled < REPLY_BYTES_MAX, "a reply is too long");
+                self.received.resize(filled * 2, 0);
+            }
+            let count = self.stream.read(&mut self.received[filled..])?;
+            ensure!(count > 0, "the connection ended in a reply");
+            filled += count;
+            if let Some((status, begin, end)) = whole(&self.received[..filled])? {
+                return Ok((status, &self.received[begin..end]));
+            }
+        }
+    }
+}
+
+/// Status and the place of the body, once all of it is there.
+fn whole(received: &[u8]) -> Result<Option<(u16, usize, usize)>> {
+    let mut slots = [httparse::EMPTY_HEADER; 64];
+    let mut reply = httparse::Response::new(&mut slots);
+    let httparse::Status::Complete(begin) = reply.parse(received)? else {
+        return Ok(None);
+    };
+    let status = reply.code.context("a reply without status")?;
+    let length = reply
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length: usize = match length {
+        Some(length) => std::str::from_utf8(length.value)?.parse()?,
+        None => 0,
+    };
+    let end = begin + length;
+    Ok((received.len() >= end).then_some((status, begin, end)))
+}
