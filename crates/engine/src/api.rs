@@ -246,6 +246,14 @@ impl Client {
         }
     }
 
+    /// See [`Connection::bring_here`].
+    pub(crate) fn bring_here(self) -> io::Result<Client> {
+        Ok(Client {
+            connection: self.connection.bring_here()?,
+            ..self
+        })
+    }
+
     /// Reads and answers one request, or one part of a streamed answer. A dropped future can be begun again.
     pub(crate) async fn step(&mut self, api: &Api) -> Happening {
         let result = if self.streaming {

@@ -28,6 +28,7 @@ use crate::failure::Failure;
 use crate::http::Connection;
 use crate::launch::{errno_text, external_extensions, provided_bootstrap};
 use crate::log::{Log, Pipes, TELEMETRY_FD};
+use crate::place::Place;
 use crate::pool::Room;
 use crate::prediction::Version;
 use crate::provision::Keep;
@@ -129,6 +130,10 @@ pub(crate) struct Environment {
     /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
     generation: Arc<AtomicU64>,
     pub(crate) booted: bool,
+    /// The runtime that watches its connection while it waits.
+    pub(crate) home: tokio::runtime::Id,
+    /// The CPU of its runtime's process.
+    pub(crate) place: Place,
     /// The duration of the init phase, until a REPORT has told it.
     pub(crate) init_duration: Option<Duration>,
     /// The duration of the restore, until a REPORT has told it.
@@ -268,6 +273,8 @@ impl Environment {
             parked,
             generation: Arc::new(AtomicU64::new(0)),
             booted: false,
+            home: tokio::runtime::Handle::current().id(),
+            place: Place::default(),
             init_duration: None,
             restore_duration: None,
             initialization,
@@ -350,7 +357,11 @@ impl Environment {
 
     /// Tells an interpreter that waited whose it is. It goes on as if it had just been executed.
     fn assign(&mut self, parked: Parked, env: Vec<(String, String)>) -> Result<(), Failure> {
-        let Parked { child, mut client } = parked;
+        let Parked { child, client } = parked;
+        let mut client = client.bring_here().map_err(|error| {
+            tracing::error!(environment = self.handle.id, %error, "a parked runtime is out of reach");
+            Failure::Exit(Exit::Signal(9))
+        })?;
         let variables: serde_json::Map<String, serde_json::Value> = env
             .into_iter()
             .map(|(name, value)| (name, value.into()))
@@ -669,6 +680,25 @@ impl Environment {
         self.handle.thaw()
     }
 
+    /// Takes note of an invocation that took no time worth mentioning.
+    pub(crate) fn was_short(&mut self) {
+        let runtime = self.processes.iter().find(|process| process.runtime);
+        self.place.short(runtime.map(|process| &*process.child));
+    }
+
+    /// Lets the caller's runtime watch the waiting connection: then no other thread takes part in an invocation.
+    pub(crate) fn bring_here(&mut self) -> std::io::Result<()> {
+        let here = tokio::runtime::Handle::current().id();
+        if self.home != here
+            && let Some(client) = self.waiting.take()
+        {
+            self.waiting = Some(client.bring_here()?);
+            self.home = here;
+            self.place.release();
+        }
+        Ok(())
+    }
+
     /// Whether it may be used again: not retired, alive, its credentials good for another invocation.
     pub(crate) fn usable(&self) -> bool {
         let latest_end = SystemTime::now() + self.spec.timeout + CREDENTIALS_MARGIN;
@@ -721,6 +751,7 @@ impl Environment {
         self.waiting = None;
         self.extensions.clear();
         self.processes.clear();
+        self.place = Place::default();
         self.api.reset();
         while self.inbox.try_recv().is_ok() {}
         // What dead processes left in the listener's queue must not be taken for the next runtime.

@@ -113,6 +113,12 @@ impl Connection {
         }
     }
 
+    /// Lets the caller's runtime watch the connection, where another one did.
+    pub(crate) fn bring_here(mut self) -> io::Result<Connection> {
+        self.stream = TcpStream::from_std(self.stream.into_std()?)?;
+        Ok(self)
+    }
+
     /// The next request's head; `None` when the client went away between requests.
     pub(crate) async fn head(&mut self) -> io::Result<Option<Head>> {
         loop {

@@ -16,6 +16,7 @@ use crate::api::{Happening, RuntimeError, error_document, too_large};
 use crate::environment::{Environment, INIT_LIMIT, Idle, Signal};
 use crate::failure::{Failure, misses_sdk};
 use crate::log::{InitReport, iso_now, now_ms, whole_ms};
+use crate::place;
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
@@ -91,7 +92,7 @@ fn take_provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
 /// The environment, if it is still good for an invocation.
 fn woken(shared: &Arc<Shared>, idle: Idle) -> Option<Environment> {
     let mut environment = idle.environment;
-    if environment.usable() && environment.wake().is_ok() {
+    if environment.usable() && environment.wake().is_ok() && environment.bring_here().is_ok() {
         return Some(environment);
     }
     shared.tasks.spawn(environment.stop("spindown"));
@@ -421,6 +422,12 @@ impl Busy {
     }
 
     async fn until_answered(&mut self) {
+        if self.answer.is_none() && self.failure.is_none() {
+            match timeout(place::SHORT, self.environment.next_signal()).await {
+                Ok(signal) => self.take(signal).await,
+                Err(_) => self.environment.place.release(),
+            }
+        }
         while self.answer.is_none() && self.failure.is_none() {
             self.one_signal().await;
         }
@@ -441,7 +448,13 @@ impl Busy {
     async fn one_signal(&mut self) {
         match timeout_at(self.deadline, self.environment.next_signal()).await {
             Err(_) => self.failure = Some(Failure::Timeout(self.environment.spec.timeout)),
-            Ok(Signal::Failed(failure)) => {
+            Ok(signal) => self.take(signal).await,
+        }
+    }
+
+    async fn take(&mut self, signal: Signal) {
+        match signal {
+            Signal::Failed(failure) => {
                 // A runtime may answer and end; its answer counts.
                 for word in self.environment.last_words().await {
                     if let Signal::Told(told) = word {
@@ -450,8 +463,8 @@ impl Busy {
                 }
                 self.failure.get_or_insert(failure);
             }
-            Ok(Signal::Told(told)) => self.told(told).await,
-            Ok(Signal::Waiting | Signal::Extension) => {}
+            Signal::Told(told) => self.told(told).await,
+            Signal::Waiting | Signal::Extension => {}
         }
     }
 
@@ -581,9 +594,13 @@ impl Busy {
         let Busy {
             mut environment,
             failure,
+            began,
             ..
         } = self;
         environment.api.end();
+        if began.elapsed() < place::SHORT && failure.is_none() {
+            environment.was_short();
+        }
         let shared = environment.shared.clone();
         let Some(failure) = failure else {
             shared.give(environment);

@@ -14,6 +14,7 @@ mod http;
 mod invoke;
 mod launch;
 mod log;
+mod place;
 mod pool;
 mod prediction;
 mod pressure;

@@ -133,18 +133,22 @@ impl Log {
                 _ = self.lines.readable(), if open.lines => {}
                 _ = self.frames.readable(), if open.frames => {}
             }
-            open = self.drain();
+            open = self.drain_with(Look::WhenReady);
             tokio::task::yield_now().await;
         }
     }
 
     /// Reads and passes on everything written so far. What a runtime wrote before it answered is in the pipes by then.
     pub(crate) fn drain(&self) -> Open {
+        self.drain_with(Look::Always)
+    }
+
+    fn drain_with(&self, look: Look) -> Open {
         let mut state = self.state();
         let mut out = Vec::new();
         let now = now_ms();
-        state.drain_lines(&self.lines, &mut out, now);
-        state.drain_frames(&self.frames, &mut out, now, &self.config);
+        state.drain_lines(&self.lines, look, &mut out, now);
+        state.drain_frames(&self.frames, look, &mut out, now, &self.config);
         let out = self.filter(out);
         self.send(&mut state, out);
         Open {
@@ -386,6 +390,15 @@ impl Log {
     }
 }
 
+/// How to look into a pipe.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// When the runtime that watches it says that there is something, which also makes it wait for more.
+    WhenReady,
+    /// Whatever that runtime says: it may be another one, and not know yet what has been written.
+    Always,
+}
+
 /// Which pipes still have a writer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Open {
@@ -396,9 +409,9 @@ pub(crate) struct Open {
 type Out = Vec<(LogLine, Option<LogLevel>)>;
 
 impl State {
-    fn drain_lines(&mut self, pipe: &pipe::Receiver, out: &mut Out, now: i64) {
+    fn drain_lines(&mut self, pipe: &pipe::Receiver, look: Look, out: &mut Out, now: i64) {
         if self.lines_open {
-            self.lines_open = read_all(pipe, &mut self.partial_line, &mut self.scratch);
+            self.lines_open = read_all(pipe, look, &mut self.partial_line, &mut self.scratch);
         }
         let mut start = 0;
         while let Some(length) = self.partial_line[start..]
@@ -424,9 +437,16 @@ impl State {
         }
     }
 
-    fn drain_frames(&mut self, pipe: &pipe::Receiver, out: &mut Out, now: i64, config: &LogConfig) {
+    fn drain_frames(
+        &mut self,
+        pipe: &pipe::Receiver,
+        look: Look,
+        out: &mut Out,
+        now: i64,
+        config: &LogConfig,
+    ) {
         if self.frames_open {
-            self.frames_open = read_all(pipe, &mut self.partial_frame, &mut self.scratch);
+            self.frames_open = read_all(pipe, look, &mut self.partial_frame, &mut self.scratch);
         }
         let mut start = 0;
         while let Some(head) = self.partial_frame.get(start..start + FRAME_HEAD) {
@@ -496,11 +516,15 @@ impl FrameHead {
 }
 
 /// Reads what is there into `into`; `false` when the other side is gone for good.
-fn read_all(pipe: &pipe::Receiver, into: &mut Vec<u8>, scratch: &mut Vec<u8>) -> bool {
+fn read_all(pipe: &pipe::Receiver, look: Look, into: &mut Vec<u8>, scratch: &mut Vec<u8>) -> bool {
     scratch.resize(64 << 10, 0);
     let mut total = 0;
     while total < DRAIN_BYTES_MAX {
-        match pipe.try_read(scratch) {
+        let read = match look {
+            Look::WhenReady => pipe.try_read(scratch),
+            Look::Always => rustix::io::read(pipe, &mut scratch[..]).map_err(io::Error::from),
+        };
+        match read {
             Ok(0) => return false,
             Ok(count) => {
                 into.extend_from_slice(&scratch[..count]);

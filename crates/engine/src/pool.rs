@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::environment::{Environment, Handle, Idle};
 
+/// How many of the environments used last are asked whether they are at home.
+const NEAR_MAX: usize = 64;
+
 /// Every environment, and the idle ones by their function's revision.
 #[derive(Default)]
 pub(crate) struct Pool {
@@ -52,14 +55,14 @@ impl Stacks {
 }
 
 impl Pool {
-    /// Takes the environment of this revision that was used last.
+    /// Takes the environment of this revision that was used last, if possible one at home where the caller is.
     pub(crate) fn take(&self, key: &str) -> Option<Idle> {
-        self.state().idle.get_mut(key)?.on_demand.pop()
+        nearest(&mut self.state().idle.get_mut(key)?.on_demand)
     }
 
     /// The same among those that are provisioned.
     pub(crate) fn take_kept(&self, key: &str) -> Option<Idle> {
-        self.state().idle.get_mut(key)?.provisioned.pop()
+        nearest(&mut self.state().idle.get_mut(key)?.provisioned)
     }
 
     /// Takes some of those that are provisioned, the oldest credentials first.
@@ -196,6 +199,15 @@ impl Pool {
         // Every change is one push or one removal, so a panic elsewhere leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes the last one that is at home where the caller is, or just the last one.
+fn nearest(pile: &mut Vec<Idle>) -> Option<Idle> {
+    let here = tokio::runtime::Handle::current().id();
+    let mut last = pile.iter().rev().take(NEAR_MAX);
+    let near = last.position(|idle| idle.environment.home == here);
+    let at = pile.len().checked_sub(1 + near.unwrap_or(0))?;
+    Some(pile.remove(at))
 }
 
 /// How many environments, and how much memory for them, there may be.

@@ -12,11 +12,14 @@ mod connection;
 mod listener;
 mod metrics;
 mod request;
+mod shard;
+mod unfinished;
 
 pub use admin::{Found, Page, Reset};
 pub use authority::{Authority, AuthorityError};
 pub use listener::{Tls, TlsError};
 pub use metrics::{Measures, Metrics};
+pub use shard::Shards;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -116,6 +119,8 @@ pub struct Settings {
     pub metrics_for_anyone: bool,
     /// What else `/_/metrics` shows.
     pub measures: Vec<Arc<dyn Measures>>,
+    /// The threads that serve what comes from outside. Without them it is served where it is accepted.
+    pub shards: Option<Shards>,
 }
 
 /// The front door. Clones are handles to the same one.

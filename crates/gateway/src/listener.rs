@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::{Gateway, Origin};
+use crate::{Gateway, Origin, Shards};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -83,7 +83,9 @@ impl Gateway {
     pub(crate) async fn accept_outside(self, listener: TcpListener, tls: Option<Tls>) {
         let closing = self.0.closing.clone();
         let room = self.0.connections.clone();
-        let accept = self.accept(listener, (&room, &self.0.tasks), |gateway, stream, peer| {
+        let shards = self.0.settings.shards.as_ref();
+        let places = (&room, &self.0.tasks, shards);
+        let accept = self.accept(listener, places, move |gateway, stream, peer| {
             let tls = tls.clone();
             async move {
                 let Some(tls) = tls else {
@@ -108,8 +110,10 @@ impl Gateway {
         let room = Arc::new(Semaphore::new(self.0.settings.limits.connections_inside));
         // Not stopped when the door closes: functions that finish during a drain still need AWS's APIs. Their
         // environments end, and `stop` with them, before the drain does.
-        let accept = self.accept(listener, (&room, &self.0.inside), |gateway, stream, _| {
-            let stop = stop.clone();
+        let places = (&room, &self.0.inside, None);
+        let until = stop.clone();
+        let accept = self.accept(listener, places, move |gateway, stream, _| {
+            let stop = until.clone();
             async move {
                 gateway
                     .serve(stream, Origin::Inside { tls: false }, &stop)
@@ -141,8 +145,8 @@ impl Gateway {
     async fn accept<F: Future<Output = ()> + Send + 'static>(
         &self,
         listener: TcpListener,
-        (room, tasks): (&Arc<Semaphore>, &TaskTracker),
-        serve: impl Fn(Gateway, TcpStream, std::net::SocketAddr) -> F,
+        (room, tasks, shards): (&Arc<Semaphore>, &TaskTracker, Option<&Shards>),
+        serve: impl Fn(Gateway, TcpStream, std::net::SocketAddr) -> F + Clone + Send + 'static,
     ) {
         loop {
             let place = room.clone().acquire_owned().await;
@@ -153,11 +157,25 @@ impl Gateway {
                         debug!(%peer, %cause, "the connection went away at once");
                         continue;
                     }
-                    let serving = serve(self.clone(), stream, peer);
-                    tasks.spawn(async move {
-                        serving.await;
-                        drop(place);
-                    });
+                    let (gateway, serve) = (self.clone(), serve.clone());
+                    let Some(shards) = shards else {
+                        tasks.spawn(async move {
+                            serve(gateway, stream, peer).await;
+                            drop(place);
+                        });
+                        continue;
+                    };
+                    let (shard, count) = shards.choose(&stream);
+                    let moved = stream.into_std();
+                    let serving = async move {
+                        // The shard waits for the connection itself.
+                        match moved.and_then(TcpStream::from_std) {
+                            Ok(stream) => serve(gateway, stream, peer).await,
+                            Err(cause) => warn!(%peer, %cause, "a connection was not served"),
+                        }
+                        drop((place, count));
+                    };
+                    tasks.spawn_on(serving, shard);
                 }
                 Err(cause) if is_of_one_connection(&cause) => debug!(%cause, "not accepted"),
                 Err(cause) => {

@@ -1,5 +1,6 @@
 //! The life of a request: find its operation, check its claim, read its body, check its signature, run it.
 
+use std::any::Any;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use wire::sigv4::{
 use wire::{AwsHost, Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
 
 use crate::body::{self, Held, ReplyBody, Unread};
+use crate::unfinished::Unfinished;
 use crate::{Gateway, Origin, Services, admin};
 
 const REQUEST_ID: &str = "x-amzn-requestid";
@@ -31,15 +33,16 @@ impl Gateway {
     ) -> Response<ReplyBody> {
         let request_id = uuid::Uuid::new_v4().to_string();
         let is_head = request.method() == Method::HEAD;
-        // A task of its own: an operation that has begun ends, whether its client stays or not, and a panic
-        // in it is the end of this request only.
+        // An operation that has begun ends, whether its client stays or not, and a panic in it is the end of this
+        // request only.
         let span = info_span!("request", id = %request_id, operation = tracing::field::Empty);
-        let task = self.clone().work(request, origin, request_id.clone());
-        let reply = match self.0.tasks.spawn(task.instrument(span)).await {
+        let work = self.clone().work(request, origin, request_id.clone());
+        let work = Unfinished::new(work.instrument(span), self.0.tasks.clone());
+        let reply = match work.await {
             Ok(reply) => reply,
-            Err(cause) => {
+            Err(panic) => {
                 self.0.metrics.panic();
-                error!(id = %request_id, %cause, "a request failed for a defect of ours");
+                error!(id = %request_id, cause = words(&*panic), "a request failed for a defect of ours");
                 internal_failure()
             }
         };
@@ -341,6 +344,13 @@ fn too_much(unread: Unread, found: &Found<'_>, max: usize) -> Error {
             "The body of the request is incomplete.",
         ),
     }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let fixed = panic.downcast_ref::<&str>().copied();
+    let made = || panic.downcast_ref::<String>().map(String::as_str);
+    fixed.or_else(made).unwrap_or("a panic without words")
 }
 
 /// The reply to a request that panicked. Its service may be unknown by now, so the envelope is the plainest.

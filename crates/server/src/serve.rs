@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use gateway::{Gateway, Limits, Reset, Settings, Tls};
+use gateway::{Gateway, Limits, Reset, Settings, Shards, Tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::SetOnce;
@@ -47,7 +47,7 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
     let broken = CancellationToken::new();
     let slot = Arc::new(SetOnce::new());
     let apps = Arc::new(Apps::start(around(&config, &folder, &slot, &broken)).await?);
-    let gateway = Gateway::new(apps.services().await, settings(&config, &apps));
+    let gateway = Gateway::new(apps.services().await, settings(&config, &apps)?);
     slot.set(gateway.clone()).expect("it is set here only");
     let at = listener.local_addr()?;
     folder.set_endpoint(&config.url(at))?;
@@ -98,8 +98,8 @@ async fn drain(gateway: &Gateway, apps: &Apps, limit: Duration) -> bool {
     drained
 }
 
-fn settings(config: &Config, apps: &Arc<Apps>) -> Settings {
-    Settings {
+fn settings(config: &Config, apps: &Arc<Apps>) -> Result<Settings> {
+    Ok(Settings {
         limits: Limits {
             connections: config.connections_max,
             requests: config.requests_max,
@@ -109,7 +109,8 @@ fn settings(config: &Config, apps: &Arc<Apps>) -> Settings {
         reset: config.dev.then(|| apps.clone() as Arc<dyn Reset>),
         metrics_for_anyone: config.metrics_for_anyone,
         measures: vec![apps.clone()],
-    }
+        shards: Some(Shards::start().context("cannot start the threads that serve requests")?),
+    })
 }
 
 fn announce(config: &Config, folder: &Folder, at: SocketAddr) {
