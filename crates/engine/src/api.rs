@@ -7,12 +7,13 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::grant::{CREDENTIALS_PATH, Grant};
 use crate::http::{Body, BodyPart, Connection, Head, Method};
 use crate::spec::RESPONSE_BYTES_MAX;
 
@@ -77,6 +78,7 @@ pub(crate) struct RuntimeError {
 pub(crate) struct Api {
     state: Mutex<State>,
     function: FunctionFacts,
+    grant: Arc<Grant>,
 }
 
 /// What an extension is told when it registers.
@@ -113,13 +115,14 @@ pub(crate) struct Extension {
 }
 
 impl Api {
-    pub(crate) fn new(function: FunctionFacts, external: Vec<String>) -> Api {
+    pub(crate) fn new(function: FunctionFacts, external: Vec<String>, grant: Arc<Grant>) -> Api {
         Api {
             state: Mutex::new(State {
                 external,
                 ..State::default()
             }),
             function,
+            grant,
         }
     }
 
@@ -199,6 +202,7 @@ enum Route {
     ExtensionInitError,
     ExtensionExitError,
     Telemetry,
+    Credentials,
     Unknown,
 }
 
@@ -224,6 +228,7 @@ impl Route {
             (Method::Get, "/2020-01-01/extension/event/next") => Route::ExtensionNext,
             (Method::Post, "/2020-01-01/extension/init/error") => Route::ExtensionInitError,
             (Method::Post, "/2020-01-01/extension/exit/error") => Route::ExtensionExitError,
+            (Method::Get, CREDENTIALS_PATH) => Route::Credentials,
             (Method::Put, "/2020-08-15/logs" | "/2022-07-01/telemetry") => Route::Telemetry,
             _ => Route::Unknown,
         }
@@ -327,6 +332,7 @@ impl Client {
             Route::ExtensionNext => self.extension_next(api, head),
             Route::ExtensionInitError => self.extension_error(api, head, "Extension.InitError"),
             Route::ExtensionExitError => self.extension_error(api, head, "Extension.ExitError"),
+            Route::Credentials => self.credentials(api, head),
             Route::Telemetry => self.refuse(
                 NOT_IMPLEMENTED,
                 "Telemetry.NotSupported",
@@ -486,6 +492,30 @@ impl Client {
     fn accepted(&mut self) {
         self.connection
             .reply(ACCEPTED, &[], b"{\"status\":\"OK\"}\n");
+    }
+
+    fn credentials(&mut self, api: &Api, head: &Head) -> Happening {
+        match api.grant.answer(head.header("authorization")) {
+            Some(Ok(document)) => {
+                let kind = [("Content-Type", "application/json")];
+                self.connection.reply(OK, &kind, document.as_bytes());
+                Happening::Nothing
+            }
+            Some(Err(why)) => {
+                tracing::error!(
+                    function = api.function.name,
+                    why,
+                    "a function got no credentials"
+                );
+                let text = "the execution role cannot be assumed";
+                self.refuse("500 Internal Server Error", "CredentialsError", text)
+            }
+            None => self.refuse(
+                "403 Forbidden",
+                "Forbidden",
+                "the authorization token is not right",
+            ),
+        }
     }
 
     fn plain(&mut self, status: &str, body: &[u8]) -> Happening {

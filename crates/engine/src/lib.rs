@@ -10,6 +10,7 @@ mod egress;
 mod environment;
 mod events;
 mod failure;
+mod grant;
 mod http;
 mod invoke;
 mod launch;
