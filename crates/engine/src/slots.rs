@@ -131,8 +131,8 @@ impl Slot {
         })
     }
 
-    /// Starts an interpreter in it and waits until that waits.
-    async fn park(self, runtime: &Runtime) -> Result<Slot, String> {
+    /// Starts an interpreter in it and waits until that waits, or the engine stops.
+    async fn park(self, runtime: &Runtime, stop: &CancellationToken) -> Result<Slot, String> {
         let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(text);
         let process = Process {
             argv: runtime.argv.clone(),
@@ -148,15 +148,17 @@ impl Slot {
         });
         let (mut slot, child) = started.await.map_err(text)?;
         let child = child.map_err(text)?;
-        let asked = tokio::time::timeout(PARK_LIMIT, slot.asked()).await;
+        let asked = stop.run_until_cancelled(slot.asked());
+        let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
-            Ok(Ok(client)) => {
+            Ok(Some(Ok(client))) => {
                 slot.parked = Some(Parked { child, client });
                 Ok(slot)
             }
             other => {
                 let why = match other {
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(Some(Err(error))) => error.to_string(),
+                    Ok(None) => "the engine stops".to_owned(),
                     _ => "it did not ask in time".to_owned(),
                 };
                 // Waits until the sandbox is gone, so not on this thread.
@@ -299,9 +301,14 @@ impl Slots {
             return false;
         };
         let made = match Slot::make(shared, &kind).await {
-            Ok(slot) if kind.parked => slot.park(&kind.runtime).await,
+            Ok(slot) if kind.parked => slot.park(&kind.runtime, &shared.stop).await,
             other => other,
         };
+        if shared.stop.is_cancelled() {
+            let unwanted = made.into_iter().collect();
+            dispose(unwanted).await;
+            return false;
+        }
         self.put(&kind, made);
         true
     }

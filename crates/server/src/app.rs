@@ -57,6 +57,8 @@ pub struct Around {
     pub config: Arc<Config>,
     /// The data folder.
     pub folder: Folder,
+    /// What runs functions on this machine, which no reset changes.
+    pub catalogue: Catalogue,
     /// The door, once there is one: sandboxes get listeners of it.
     pub gateway: Arc<SetOnce<Gateway>>,
     /// Cancelled when the server must end because something broke.
@@ -69,6 +71,7 @@ impl App {
         let Around {
             config,
             folder,
+            catalogue,
             gateway,
             broken,
         } = around;
@@ -78,7 +81,6 @@ impl App {
             RootCredential::from(root).write(folder)?;
         }
         let (telemetry, telemetry_workers) = Telemetry::open(&store).await?;
-        let catalogue = discover(config, folder).await?;
         let roles = Arc::new(identity.clone());
         let inside = Inside::new(folder, gateway)?;
         let sink = Sink::new(telemetry.clone(), roles.clone(), Arc::new(inside));
@@ -90,7 +92,7 @@ impl App {
             telemetry.clone(),
             Arc::new(engine.clone()),
             outbox.clone(),
-            functions_config(config, folder, catalogue),
+            functions_config(config, folder, catalogue.clone()),
         )
         .await?;
         let workers = Workers::new(broken.clone());
@@ -389,8 +391,8 @@ fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> fu
 }
 
 /// Looks for toolchains. Running those that are not known yet takes its time, and only who needs one waits for it.
-async fn discover(config: &Config, folder: &Folder) -> Result<Catalogue> {
-    let config = config.runtimes_config(&folder.path().join("engine"));
+pub async fn discover(config: &Config, folder: &Folder) -> Result<Catalogue> {
+    let config = config.runtimes_config(&folder.toolchains());
     let catalogue = tokio::task::spawn_blocking(move || Catalogue::discover(&config)).await?;
     let catalogue = catalogue.context("cannot look for runtimes")?;
     let all = catalogue.clone();

@@ -12,6 +12,8 @@ use crate::trust::{BUNDLE_FILE, KEY_FILE};
 
 /// Tells our folders from others, and their layout from later ones.
 const FORMAT_FILE: &str = "format";
+/// What is known of the machine's interpreters: nothing that a client did, so a reset leaves it.
+const TOOLCHAINS_FOLDER: &str = "toolchains";
 const FORMAT: &str = "mayfly 1\n";
 /// What may be in a folder before its first start.
 const MAY_BE_THERE: &[&str] = &["mayfly.toml", "lost+found"];
@@ -85,6 +87,11 @@ impl Folder {
         self.path.join("store")
     }
 
+    /// Where the catalogue of runtimes keeps its files.
+    pub fn toolchains(&self) -> PathBuf {
+        self.path.join(TOOLCHAINS_FOLDER)
+    }
+
     /// The root credential, in the form of AWS's own credential files.
     pub fn credentials(&self) -> PathBuf {
         self.path.join(CREDENTIALS_FILE)
@@ -108,6 +115,7 @@ impl Folder {
             ENDPOINT_FILE,
             CREDENTIALS_FILE,
             SDKS_FOLDER,
+            TOOLCHAINS_FOLDER,
             KEY_FILE,
             BUNDLE_FILE,
         ];

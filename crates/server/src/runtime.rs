@@ -57,7 +57,7 @@ pub fn add(args: &AddArgs, config: &Config) -> Result<ExitCode> {
     if ids.is_empty() {
         bail!("no Python was found on this machine; `mayfly doctor` says more");
     }
-    let runtimes = config.runtimes_config(&folder.path().join("engine"));
+    let runtimes = config.runtimes_config(&folder.toolchains());
     let catalogue = Catalogue::discover(&runtimes)?;
     let (mut is_new, mut failed) = (false, false);
     for id in &ids {

@@ -13,7 +13,7 @@ use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::app::Around;
+use crate::app::{self, Around};
 use crate::config::{self, Config};
 use crate::folder::Folder;
 use crate::logging;
@@ -46,7 +46,14 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
 
     let broken = CancellationToken::new();
     let slot = Arc::new(SetOnce::new());
-    let apps = Arc::new(Apps::start(around(&config, &folder, &slot, &broken)).await?);
+    let around = Around {
+        config: config.clone(),
+        folder: folder.clone(),
+        catalogue: app::discover(&config, &folder).await?,
+        gateway: slot.clone(),
+        broken: broken.clone(),
+    };
+    let apps = Arc::new(Apps::start(around).await?);
     let gateway = Gateway::new(apps.services().await, settings(&config, &apps));
     slot.set(gateway.clone()).expect("it is set here only");
     let at = listener.local_addr()?;
@@ -74,20 +81,6 @@ async fn run(config: Arc<Config>) -> Result<ExitCode> {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })
-}
-
-fn around(
-    config: &Arc<Config>,
-    folder: &Folder,
-    gateway: &Arc<SetOnce<Gateway>>,
-    broken: &CancellationToken,
-) -> Around {
-    Around {
-        config: config.clone(),
-        folder: folder.clone(),
-        gateway: gateway.clone(),
-        broken: broken.clone(),
-    }
 }
 
 /// Requests first, then what they started, both within `limit`.
