@@ -86,7 +86,7 @@ pub fn on_one_cpu<T: Send + 'static>(
 
 fn fork_and_exec() -> Result<Series> {
     let folder = tempfile::tempdir()?;
-    let program = static_program(folder.path())?;
+    let program = static_program(folder.path(), "int main(void) { return 0; }\n")?;
     let mut times = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
         let begin = Instant::now();
@@ -97,9 +97,10 @@ fn fork_and_exec() -> Result<Series> {
     Ok(Series::of(times))
 }
 
-fn static_program(folder: &Path) -> Result<std::path::PathBuf> {
-    let (source, program) = (folder.join("nothing.c"), folder.join("nothing"));
-    std::fs::write(&source, "int main(void) { return 0; }\n")?;
+/// Compiles a C program that needs no library, in a folder.
+pub fn static_program(folder: &Path, text: &str) -> Result<std::path::PathBuf> {
+    let (source, program) = (folder.join("program.c"), folder.join("program"));
+    std::fs::write(&source, text)?;
     let compiled = Command::new("cc")
         .args(["-O2", "-static", "-o"])
         .args([&program, &source])

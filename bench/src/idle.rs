@@ -22,7 +22,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     for _ in 0..STARTS {
         let server = Mayfly::start(&bench.mayfly, &[])?;
         first.push(server.start);
-        let server = server.restart(&bench.mayfly)?;
+        let server = server.restart(&bench.mayfly, &[])?;
         again.push(server.start);
         std::thread::sleep(SETTLED);
         memory = process::tree(server.pid())

@@ -5,6 +5,7 @@
 //! a module with a function that takes [`Bench`] and puts rows into a [`Table`], and name it in [`SECTIONS`].
 
 mod client;
+mod cold;
 mod floor;
 mod idle;
 mod mayfly;
@@ -55,6 +56,7 @@ type Section = fn(&Bench, &mut Table) -> Result<()>;
 
 const SECTIONS: &[(&str, Section)] = &[
     ("warm", warm::measure),
+    ("cold", cold::measure),
     ("idle", idle::measure),
     ("peers", peers::measure),
 ];

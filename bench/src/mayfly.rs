@@ -11,9 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use wire::sigv4::Credentials;
 
 use crate::client::{Access, Client};
+use crate::process;
 
 /// How long anything may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(10);
 
 const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
 
@@ -24,7 +26,7 @@ pub struct Mayfly {
     pub access: Access,
     /// From starting the process to the first request that it answered.
     pub start: Duration,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// Files of a function, by their names.
@@ -67,7 +69,7 @@ impl Mayfly {
             child,
             access,
             start,
-            _data: data,
+            data,
         })
     }
 
@@ -77,11 +79,11 @@ impl Mayfly {
     }
 
     /// Kills the server and starts it anew on the same data.
-    pub fn restart(mut self, binary: &Path) -> Result<Self> {
+    pub fn restart(mut self, binary: &Path, flags: &[&OsStr]) -> Result<Self> {
         self.child.kill()?;
         self.child.wait()?;
-        let data = std::mem::replace(&mut self._data, tempfile::tempdir()?);
-        Self::start_on(binary, data, &[])
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir()?);
+        Self::start_on(binary, data, flags)
     }
 
     /// Creates a function with a role that may write logs, and waits until it is active.
@@ -123,16 +125,63 @@ impl Mayfly {
             &body.to_string(),
         )?;
         ensure!(status == 201, "CreateFunction: {reply}");
+        self.wait_for(&mut client, name, "State", "Active")
+    }
+
+    /// Changes the configuration of a function, and waits until that is done.
+    pub fn configure(&self, name: &str, change: &serde_json::Value) -> Result<()> {
+        let mut client = self.access.connect()?;
         let path = format!("/2015-03-31/functions/{name}/configuration");
-        until(
-            "the function to be active",
-            Duration::from_millis(20),
-            || {
-                let (_, reply) = self.rest(&mut client, "GET", &path, "").ok()?;
-                let reply: serde_json::Value = serde_json::from_str(&reply).ok()?;
-                (reply["State"] == "Active").then_some(())
-            },
-        )
+        let (status, reply) = self.rest(&mut client, "PUT", &path, &change.to_string())?;
+        ensure!(status == 200, "UpdateFunctionConfiguration: {reply}");
+        self.wait_for(&mut client, name, "LastUpdateStatus", "Successful")
+    }
+
+    /// Publishes a version, waits until it is active, and returns its number.
+    pub fn publish(&self, name: &str) -> Result<String> {
+        let mut client = self.access.connect()?;
+        let path = format!("/2015-03-31/functions/{name}/versions");
+        let (status, reply) = self.rest(&mut client, "POST", &path, "{}")?;
+        ensure!(status == 201, "PublishVersion: {reply}");
+        let reply: serde_json::Value = serde_json::from_str(&reply)?;
+        let version = reply["Version"]
+            .as_str()
+            .context("a version without a number")?;
+        self.wait_for(&mut client, &format!("{name}:{version}"), "State", "Active")?;
+        Ok(version.to_owned())
+    }
+
+    fn wait_for(&self, client: &mut Client, name: &str, member: &str, value: &str) -> Result<()> {
+        let path = format!("/2015-03-31/functions/{name}/configuration");
+        until(&format!("{name} to be {value}"), PAUSE, || {
+            let (_, reply) = self.rest(client, "GET", &path, "").ok()?;
+            let reply: serde_json::Value = serde_json::from_str(&reply).ok()?;
+            (reply[member] == value).then_some(())
+        })
+    }
+
+    /// Makes AWS's SDK importable for a runtime, from the next start on.
+    pub fn add_sdk(&self, binary: &Path, runtime: &str) -> Result<()> {
+        let mut add = Command::new(binary);
+        add.args(["runtime", "add-sdk", runtime, "--data"]);
+        let output = add.arg(self.data.path()).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}", said.trim());
+        Ok(())
+    }
+
+    /// Private memory of a Python environment, the mean of all.
+    pub fn environments_mb(&self) -> Result<f64> {
+        let tree = process::tree(self.pid());
+        let ours = tree
+            .into_iter()
+            .filter(|pid| process::command(*pid).contains("/var/runtime/bootstrap"));
+        let sizes: Vec<f64> = ours
+            .filter_map(|pid| process::private_mb(pid).ok())
+            .collect();
+        ensure!(!sizes.is_empty(), "no environment is there");
+        let count = u32::try_from(sizes.len())?;
+        Ok(sizes.iter().sum::<f64>() / f64::from(count))
     }
 
     fn rest(

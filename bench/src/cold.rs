@@ -1,0 +1,244 @@
+//! Cold starts over the whole public path: no environment of the version is there when it is called.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow, ensure};
+
+use crate::Bench;
+use crate::floor::{self, on_one_cpu};
+use crate::mayfly::{self, Files, Mayfly};
+use crate::table::{Series, Table};
+
+/// Cold starts of each kind.
+const STARTS: usize = 60;
+/// What follows an answer (the next sandbox is made ahead) is over by then, and the machine is quiet.
+const SETTLED: Duration = Duration::from_millis(250);
+/// Environments of the burst, and how long each is busy, so that none is used twice.
+const BURST: usize = 1000;
+const BUSY: Duration = Duration::from_secs(20);
+
+const EVENT: &[u8] = br#"{"key1":"value1"}"#;
+
+/// A bootstrap that asks for an event and answers each with the same text.
+const BOOTSTRAP: &str = r#"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static char buffer[65536];
+
+/* Reads one reply, and copies the request id of an event. */
+static void reply(int fd, char *id) {
+    size_t filled = 0;
+    for (;;) {
+        ssize_t got = read(fd, buffer + filled, sizeof buffer - 1 - filled);
+        if (got <= 0) exit(1);
+        filled += got;
+        buffer[filled] = 0;
+        char *body = strstr(buffer, "\r\n\r\n");
+        if (!body) continue;
+        size_t length = 0;
+        for (char *line = buffer; line < body; line = strstr(line, "\r\n") + 2) {
+            if (!strncasecmp(line, "content-length:", 15)) length = strtoul(line + 15, 0, 10);
+            if (id && !strncasecmp(line, "lambda-runtime-aws-request-id:", 30)) sscanf(line + 30, " %63s", id);
+        }
+        if (filled >= (size_t)(body + 4 - buffer) + length) return;
+    }
+}
+
+int main(void) {
+    char host[64], id[64], request[512];
+    int port;
+    if (sscanf(getenv("AWS_LAMBDA_RUNTIME_API"), "%63[^:]:%d", host, &port) != 2) return 1;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, host, &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to)) return 1;
+    for (;;) {
+        const char *next = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nhost: x\r\n\r\n";
+        if (write(fd, next, strlen(next)) < 0) return 1;
+        reply(fd, id);
+        int length = snprintf(request, sizeof request,
+            "POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nhost: x\r\n"
+            "content-type: application/json\r\ncontent-length: 8\r\n\r\n\"value1\"", id);
+        if (write(fd, request, length) < 0) return 1;
+        reply(fd, 0);
+    }
+}
+"#;
+
+/// Makes SDK clients while it is loaded, as functions do.
+const WITH_SDK: &str = "import boto3\ns3 = boto3.client('s3')\ndynamodb = boto3.client('dynamodb')\n\ndef lambda_handler(event, context):\n    return event['key1']\n";
+
+/// Says who it is and when it began, and is busy until it is told not to be.
+const BURSTING: &str = "import time, uuid\nME = str(uuid.uuid4())\n\ndef lambda_handler(event, context):\n    began = time.time()\n    time.sleep(max(0, event['until'] - began))\n    return [ME, began]\n";
+
+/// Puts the rows into the table.
+pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
+    table.section("Cold: the same path, when no environment of the version is there");
+    let (f1, f3) = (&bench.floors.f1, &bench.floors.f3);
+    let budget = ["--environments-memory-mb-max".as_ref(), "1000000".as_ref()];
+    let server = Mayfly::start(&bench.mayfly, &budget)?;
+    let python = mayfly::python_runtime()?;
+
+    server.deploy("hello", &python, &mayfly::hello())?;
+    let times = changed(&server, "hello")?;
+    table.times("Python hello", times, f1, Some(1.5));
+    let times = published(&server, "hello")?;
+    table.times(
+        "Python hello, a version with SnapStart",
+        times,
+        f3,
+        Some(20.0),
+    );
+
+    let what = "custom runtime, a static binary";
+    match custom() {
+        Ok(files) => {
+            server.deploy("custom", "provided.al2023", &files)?;
+            table.times(what, changed(&server, "custom")?, f1, Some(2.0));
+        }
+        Err(why) => table.missing(what, &why),
+    }
+
+    let what = "Python that makes two boto3 clients while it is loaded";
+    let server = match server.add_sdk(&bench.mayfly, &python) {
+        Ok(()) => {
+            let server = server.restart(&bench.mayfly, &budget)?;
+            let files = vec![("lambda_function.py".to_owned(), WITH_SDK.into())];
+            server.deploy("sdk", &python, &files)?;
+            table.times(what, changed(&server, "sdk")?, f1, Some(3.0));
+            let what = "the same, a version with SnapStart";
+            let times = published(&server, "sdk")?;
+            table.times(what, times, f1, None);
+            server
+        }
+        Err(why) => {
+            table.missing(what, &why);
+            server
+        }
+    };
+    burst(&server, table)?;
+    server.stop()
+}
+
+/// The first call after each change of the configuration, which retires every environment.
+fn changed(server: &Mayfly, function: &str) -> Result<Series> {
+    cold(server, |count| {
+        server.configure(
+            function,
+            &serde_json::json!({"Description": count.to_string()}),
+        )?;
+        Ok(function.to_owned())
+    })
+}
+
+/// The first call of each of many versions with SnapStart.
+fn published(server: &Mayfly, function: &str) -> Result<Series> {
+    cold(server, |count| {
+        let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
+        let change =
+            serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
+        server.configure(function, &change)?;
+        Ok(format!("{function}:{}", server.publish(function)?))
+    })
+}
+
+fn cold(server: &Mayfly, prepare: impl Fn(usize) -> Result<String>) -> Result<Series> {
+    let mut times = Vec::with_capacity(STARTS);
+    for count in 0..STARTS {
+        let path = invocations(&prepare(count)?);
+        let call = ("POST", path.as_str());
+        let request = server
+            .access
+            .request("lambda", call, "application/json", EVENT)?;
+        std::thread::sleep(SETTLED);
+        let access = server.access.clone();
+        // As with warm calls, and on its connection as if it had called before.
+        times.push(on_one_cpu(move || {
+            let mut client = access.connect()?;
+            let begin = Instant::now();
+            let (status, body) = client.exchange(&request)?;
+            let took = begin.elapsed();
+            let text = String::from_utf8_lossy(body);
+            ensure!(
+                status == 200 && text == "\"value1\"",
+                "a cold start answered {status} {text}"
+            );
+            Ok(took)
+        })?);
+    }
+    Ok(Series::of(times))
+}
+
+fn invocations(function: &str) -> String {
+    match function.split_once(':') {
+        Some((name, version)) => {
+            format!("/2015-03-31/functions/{name}/invocations?Qualifier={version}")
+        }
+        None => format!("/2015-03-31/functions/{function}/invocations"),
+    }
+}
+
+fn custom() -> Result<Files> {
+    let folder = tempfile::tempdir()?;
+    let program = floor::static_program(folder.path(), BOOTSTRAP)?;
+    Ok(vec![("bootstrap".to_owned(), std::fs::read(program)?)])
+}
+
+/// Many calls at once, each of which needs an environment of its own.
+fn burst(server: &Mayfly, table: &mut Table) -> Result<()> {
+    let files = vec![("lambda_function.py".to_owned(), BURSTING.into())];
+    server.deploy("burst", &mayfly::python_runtime()?, &files)?;
+    let until = (SystemTime::now().duration_since(UNIX_EPOCH)? + BUSY).as_secs_f64();
+    let event = serde_json::json!({"until": until}).to_string();
+    let path = invocations("burst");
+    let request = server.access.request(
+        "lambda",
+        ("POST", path.as_str()),
+        "application/json",
+        event.as_bytes(),
+    )?;
+    let start = Barrier::new(BURST + 1);
+    let call = || -> Result<(String, f64)> {
+        let client = server.access.connect();
+        start.wait();
+        let mut client = client?;
+        let (status, body) = client.exchange(&request)?;
+        ensure!(status == 200, "{status} {}", String::from_utf8_lossy(body));
+        serde_json::from_slice(body).map_err(|error| anyhow!("{error}"))
+    };
+    let (began, answers, memory) = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..BURST).map(|_| scope.spawn(call)).collect();
+        start.wait();
+        let began = SystemTime::now();
+        std::thread::sleep(BUSY * 3 / 4);
+        let memory = server.environments_mb();
+        let answers: Vec<_> = calls.into_iter().map(|call| call.join()).collect();
+        (began, answers, memory)
+    });
+    let began = began.duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let (mut last, mut failed) = (0_f64, 0.0);
+    let mut environments = std::collections::HashSet::new();
+    for answer in answers {
+        match answer.map_err(|_| anyhow!("a client panicked"))? {
+            Ok((who, at)) => {
+                environments.insert(who);
+                last = last.max(at - began);
+            }
+            Err(_) => failed += 1.0,
+        }
+    }
+    let what = format!("{BURST} environments in a burst: until the last handler began");
+    table.at_most(&what, last, "s", Some(4.0));
+    table.at_most("  calls that failed", failed, "", Some(0.0));
+    let made = environments.len() as f64;
+    table.at_least("  environments that answered", made, "", Some(BURST as f64));
+    table.at_most("  private memory of each", memory?, "MB", None);
+    Ok(())
+}
