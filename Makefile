@@ -50,7 +50,7 @@ unit: setup ## cargo test
 	cargo test --locked --workspace
 
 pytest: test-binary .venv/.ready ## real clients against the built binary; ARGS="-k name" chooses
-	MAYFLY_BIN="$(TEST_BINARY)" OPERATIONS="$(CARGO_TARGET_DIR)/operations.json" $(PYTEST) $(ARGS)
+	MAYFLY_BIN="$(TEST_BINARY)" OPERATIONS="$(CARGO_TARGET_DIR)/operations.json" $(PYTEST) --numprocesses 2 --dist loadfile $(ARGS)
 
 # The same packages and targets as `cargo test` builds: with fewer, other features of third-party crates would be chosen,
 # and all of them compiled once more.

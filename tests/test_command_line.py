@@ -101,6 +101,7 @@ def test_doctor_lists_what_there_is():
     assert said.returncode == 0, said.stdout
     for word in ("namespaces", "landlock", "seccomp", m.PYTHON):
         assert word in said.stdout, said.stdout
+    assert re.search(r"cold start  \d+\.\d\d ms: python\d\.\d+ hello in a new sandbox", said.stdout), said.stdout
 
 
 def test_version():

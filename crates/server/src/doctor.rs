@@ -1,5 +1,7 @@
 //! `mayfly doctor`: what this machine offers, and what to do about what is missing.
 
+mod trial;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -23,7 +25,15 @@ pub fn examine(config: &Config) -> Result<ExitCode> {
     println!();
     let can_run = probe.works() && catalogue.found().next().is_some();
     if can_run {
-        println!("Functions can run here.");
+        println!("Speed");
+        match trial::measure(catalogue.found()) {
+            Ok(trial) => print!("{}", indented(&trial.to_string())),
+            Err(why) => print!(
+                "{}",
+                indented(&format!("cold start  not measured: {why:#}"))
+            ),
+        }
+        println!("\nFunctions can run here.");
         return Ok(ExitCode::SUCCESS);
     }
     println!("Functions cannot run here before the above is seen to.");

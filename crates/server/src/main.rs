@@ -4,6 +4,7 @@
 //! `fire` fires a rule or a schedule, `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine
 //! offers, `events sample` prints events to try.
 
+mod alone;
 mod app;
 mod authority;
 mod cli;

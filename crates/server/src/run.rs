@@ -11,13 +11,10 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::Args;
 use engine::runtimes::{Catalogue, Family, Runtime};
-use engine::{
-    Credentials, Engine, Events, FunctionSpec, Invocation, LogConfig, LogFormat, LogLevel, LogLine,
-    LogTarget, Mode, NetworkPolicy, Outcome, PoolKey, Report,
-};
+use engine::{Engine, Events, FunctionSpec, LogLine, LogTarget, Outcome, Report};
 use tokio_util::sync::CancellationToken;
-use wire::{AccountId, Arn, Region, Scope};
 
+use crate::alone::{self, Alone};
 use crate::config::Config;
 use code::Code;
 
@@ -132,17 +129,18 @@ async fn once(
 ) -> Result<ExitCode> {
     let code = Code::stage(&args.code, args.handler.as_deref())?;
     let runtime = choose_runtime(args, &code, catalogue)?;
-    let spec = Arc::new(spec(args, &code, runtime, round));
-    let invocation = Invocation {
-        request_id: uuid::Uuid::new_v4().to_string(),
-        payload: event(args)?,
-        invoked_arn: Arn::function(&scope(&spec.region), &spec.name, None).to_string(),
-        client_context: None,
-        cognito_identity: None,
-        trace_id: None,
-        tail: false,
-        mode: Mode::Buffered,
+    let function = Alone {
+        name: "run",
+        round,
+        code: code.folder().to_owned(),
+        handler: code.handler.clone(),
+        runtime,
+        timeout: Duration::from_secs(args.timeout),
+        memory_mb: args.memory,
+        env: args.env.clone(),
     };
+    let spec = Arc::new(function.spec());
+    let invocation = alone::invocation(&spec, event(args)?);
     let outcome = engine.invoke(spec.clone(), invocation).await;
     // The next round runs the code as it is then.
     engine.retire(&spec.key);
@@ -182,58 +180,6 @@ fn choose_runtime(args: &RunArgs, code: &Code, catalogue: &Catalogue) -> Result<
     match catalogue.found().rev().find(is_python) {
         Some(newest) => Ok(newest),
         None => bail!("no Python was found on this machine; `mayfly doctor` says more"),
-    }
-}
-
-fn scope(region: &str) -> Scope {
-    Scope {
-        account: AccountId::new("000000000000").expect("twelve digits"),
-        region: Region::new(region).expect("the region of the specification"),
-    }
-}
-
-fn spec(args: &RunArgs, code: &Code, runtime: Arc<Runtime>, round: u64) -> FunctionSpec {
-    let (name, region) = ("run", "us-east-1");
-    FunctionSpec {
-        key: format!("run/{round}"),
-        pool: PoolKey {
-            account_region: "run".to_owned(),
-            function: name.to_owned(),
-        },
-        name: name.to_owned(),
-        version: "$LATEST".to_owned(),
-        region: region.to_owned(),
-        handler: code.handler.clone(),
-        runtime_version_arn: Some(Arn::runtime(region, &runtime.digest).to_string()),
-        runtime,
-        timeout: Duration::from_secs(args.timeout),
-        memory_mb: args.memory,
-        ephemeral_mb: 512,
-        code: code.folder().to_owned(),
-        layers: None,
-        platform_env: Vec::new(),
-        env: args.env.clone(),
-        log: LogConfig {
-            group: format!("/aws/lambda/{name}"),
-            custom_group: false,
-            format: LogFormat::Text,
-            application_level: LogLevel::Info,
-            system_level: LogLevel::Info,
-            role: "".into(),
-        },
-        credentials: Arc::new(|| Ok(no_credentials())),
-        network: NetworkPolicy::Endpoint,
-        initialization: engine::Initialization::OnDemand,
-    }
-}
-
-/// There is no role without a server. The names are set all the same, since SDKs want some to start.
-fn no_credentials() -> Credentials {
-    Credentials {
-        access_key_id: "none".to_owned(),
-        secret_access_key: "none".to_owned(),
-        session_token: "none".to_owned(),
-        expires: SystemTime::now() + Duration::from_secs(12 * 3600),
     }
 }
 
