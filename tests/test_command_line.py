@@ -104,6 +104,34 @@ def test_doctor_lists_what_there_is():
     assert re.search(r"cold start  \d+\.\d\d ms: python\d\.\d+ hello in a new sandbox", said.stdout), said.stdout
 
 
+def test_a_denial_is_explained():
+    who = "arn:aws:sts::123456789012:assumed-role/alarm/alarm"
+    sentence = (
+        f'User: {who} is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/wake.txt" because no '
+        "identity-based policy allows the s3:PutObject action"
+    )
+    said = m.run("explain", f"[ERROR] ClientError: An error occurred (AccessDenied): {sentence}").stdout
+    assert f"who       {who}\naction    s3:PutObject\nresource  arn:aws:s3:::b/wake.txt\n" in said
+    identity, resource = (json.loads(part[part.index("{") : part.rindex("}") + 1]) for part in said.split("\nOr "))
+    assert identity["Statement"] == [
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::b/wake.txt"}
+    ]
+    assert resource["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::123456789012:role/alarm"}
+    said = m.run("explain", "Access Denied", check=False)
+    assert said.returncode == 1 and "that holds no denial" in said.stderr
+
+
+def test_a_policy_is_generated(iam):
+    said = m.run("policy", "generate", "--action", "logs:*", "--resource", "*").stdout
+    name = m.name("policy")
+    arn = iam.create_policy(PolicyName=name, PolicyDocument=said)["Policy"]["Arn"]
+    iam.delete_policy(PolicyArn=arn)
+    said = m.run("policy", "generate", "--action", "PutObject", "--resource", "*", check=False)
+    assert said.returncode == 1 and "IAM would refuse" in said.stderr
+    said = m.run("policy", "generate", check=False)
+    assert said.returncode == 1 and "--action" in said.stderr
+
+
 def test_version():
     assert re.fullmatch(r"mayfly \d+\.\d+\.\d+\n", m.run("version").stdout)
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use wire::sigv4::{Credentials, Signer};
 
 /// How long a reply may take; some peers never give one.
-const REPLY_WAIT_MAX: Duration = Duration::from_secs(30);
+const REPLY_WAIT_MAX: Duration = Duration::from_secs(120);
 /// The longest reply.
 const REPLY_BYTES_MAX: usize = 16 << 20;
 

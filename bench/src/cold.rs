@@ -16,7 +16,7 @@ const STARTS: usize = 60;
 const SETTLED: Duration = Duration::from_millis(250);
 /// Environments of the burst, and how long each is busy, so that none is used twice.
 const BURST: usize = 1000;
-const BUSY: Duration = Duration::from_secs(20);
+const BUSY: Duration = Duration::from_secs(60);
 
 const EVENT: &[u8] = br#"{"key1":"value1"}"#;
 
@@ -82,14 +82,13 @@ const BURSTING: &str = "import time, uuid\nME = str(uuid.uuid4())\n\ndef lambda_
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     table.section("Cold: the same path, when no environment of the version is there");
     let (f1, f3) = (&bench.floors.f1, &bench.floors.f3);
-    let budget = ["--environments-memory-mb-max".as_ref(), "1000000".as_ref()];
-    let server = Mayfly::start(&bench.mayfly, &budget)?;
+    let server = Mayfly::start(&bench.mayfly, &[])?;
     let python = mayfly::python_runtime()?;
 
     server.deploy("hello", &python, &mayfly::hello())?;
-    let times = changed(&server, "hello")?;
+    let times = changed(&server, "hello", STARTS)?;
     table.times("Python hello", times, f1, Some(1.5));
-    let times = published(&server, "hello")?;
+    let times = published(&server, "hello", STARTS)?;
     table.times(
         "Python hello, a version with SnapStart",
         times,
@@ -101,35 +100,40 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     match custom() {
         Ok(files) => {
             server.deploy("custom", "provided.al2023", &files)?;
-            table.times(what, changed(&server, "custom")?, f1, Some(2.0));
+            table.times(what, changed(&server, "custom", STARTS)?, f1, Some(2.0));
         }
         Err(why) => table.missing(what, &why),
     }
 
-    let what = "Python that makes two boto3 clients while it is loaded";
-    let server = match server.add_sdk(&bench.mayfly, &python) {
-        Ok(()) => {
-            let server = server.restart(&bench.mayfly, &budget)?;
-            let files = vec![("lambda_function.py".to_owned(), WITH_SDK.into())];
-            server.deploy("sdk", &python, &files)?;
-            table.times(what, changed(&server, "sdk")?, f1, Some(3.0));
-            let what = "the same, a version with SnapStart";
-            let times = published(&server, "sdk")?;
-            table.times(what, times, f1, None);
-            server
-        }
-        Err(why) => {
-            table.missing(what, &why);
-            server
-        }
-    };
-    burst(&server, table)?;
+    server.stop()
+}
+
+/// A function that makes SDK clients while it is loaded.
+pub fn with_sdk(bench: &Bench, table: &mut Table) -> Result<()> {
+    table.section(
+        "Cold, with AWS's SDK: a function that makes two boto3 clients while it is loaded",
+    );
+    let what = "the SDK of the runtime";
+    let python = mayfly::python_runtime()?;
+    let server = Mayfly::start(&bench.mayfly, &[])?;
+    if let Err(why) = server.add_sdk(&bench.mayfly, &python) {
+        table.missing(what, &why);
+        return server.stop();
+    }
+    let server = server.restart(&bench.mayfly, &[])?;
+    let files = vec![("lambda_function.py".to_owned(), WITH_SDK.into())];
+    server.deploy("sdk", &python, &files)?;
+    let f1 = &bench.floors.f1;
+    table.times(what, changed(&server, "sdk", STARTS / 4)?, f1, Some(3.0));
+    let what = "the same, a version with SnapStart";
+    let times = published(&server, "sdk", STARTS / 4)?;
+    table.times(what, times, f1, None);
     server.stop()
 }
 
 /// The first call after each change of the configuration, which retires every environment.
-fn changed(server: &Mayfly, function: &str) -> Result<Series> {
-    cold(server, |count| {
+fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
+    cold(server, starts, |count| {
         server.configure(
             function,
             &serde_json::json!({"Description": count.to_string()}),
@@ -139,8 +143,8 @@ fn changed(server: &Mayfly, function: &str) -> Result<Series> {
 }
 
 /// The first call of each of many versions with SnapStart.
-fn published(server: &Mayfly, function: &str) -> Result<Series> {
-    cold(server, |count| {
+fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
+    cold(server, starts, |count| {
         let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
         let change =
             serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
@@ -149,9 +153,13 @@ fn published(server: &Mayfly, function: &str) -> Result<Series> {
     })
 }
 
-fn cold(server: &Mayfly, prepare: impl Fn(usize) -> Result<String>) -> Result<Series> {
-    let mut times = Vec::with_capacity(STARTS);
-    for count in 0..STARTS {
+fn cold(
+    server: &Mayfly,
+    starts: usize,
+    prepare: impl Fn(usize) -> Result<String>,
+) -> Result<Series> {
+    let mut times = Vec::with_capacity(starts);
+    for count in 0..starts {
         let path = invocations(&prepare(count)?);
         let call = ("POST", path.as_str());
         let request = server
@@ -192,9 +200,16 @@ fn custom() -> Result<Files> {
 }
 
 /// Many calls at once, each of which needs an environment of its own.
-fn burst(server: &Mayfly, table: &mut Table) -> Result<()> {
+pub fn burst(bench: &Bench, table: &mut Table) -> Result<()> {
+    table.section("Burst: many calls at once, each needs an environment");
+    let budget = ["--environments-memory-mb-max".as_ref(), "1000000".as_ref()];
+    let server = Mayfly::start(&bench.mayfly, &budget)?;
     let files = vec![("lambda_function.py".to_owned(), BURSTING.into())];
     server.deploy("burst", &mayfly::python_runtime()?, &files)?;
+    server.configure(
+        "burst",
+        &serde_json::json!({"Timeout": 2 * BUSY.as_secs(), "MemorySize": 128}),
+    )?;
     let until = (SystemTime::now().duration_since(UNIX_EPOCH)? + BUSY).as_secs_f64();
     let event = serde_json::json!({"until": until}).to_string();
     let path = invocations("burst");
@@ -223,7 +238,7 @@ fn burst(server: &Mayfly, table: &mut Table) -> Result<()> {
         (began, answers, memory)
     });
     let began = began.duration_since(UNIX_EPOCH)?.as_secs_f64();
-    let (mut last, mut failed) = (0_f64, 0.0);
+    let (mut last, mut failed, mut first) = (0_f64, 0.0, None);
     let mut environments = std::collections::HashSet::new();
     for answer in answers {
         match answer.map_err(|_| anyhow!("a client panicked"))? {
@@ -231,14 +246,20 @@ fn burst(server: &Mayfly, table: &mut Table) -> Result<()> {
                 environments.insert(who);
                 last = last.max(at - began);
             }
-            Err(_) => failed += 1.0,
+            Err(why) => {
+                failed += 1.0;
+                first.get_or_insert(why);
+            }
         }
     }
     let what = format!("{BURST} environments in a burst: until the last handler began");
     table.at_most(&what, last, "s", Some(4.0));
     table.at_most("  calls that failed", failed, "", Some(0.0));
+    if let Some(why) = first {
+        table.missing("  the first of them", &why);
+    }
     let made = environments.len() as f64;
     table.at_least("  environments that answered", made, "", Some(BURST as f64));
     table.at_most("  private memory of each", memory?, "MB", None);
-    Ok(())
+    server.stop()
 }

@@ -57,6 +57,8 @@ type Section = fn(&Bench, &mut Table) -> Result<()>;
 const SECTIONS: &[(&str, Section)] = &[
     ("warm", warm::measure),
     ("cold", cold::measure),
+    ("sdk", cold::with_sdk),
+    ("burst", cold::burst),
     ("idle", idle::measure),
     ("peers", peers::measure),
 ];

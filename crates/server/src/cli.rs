@@ -3,7 +3,9 @@
 use clap::{Arg, ArgMatches, Args, Command as Clap, FromArgMatches, value_parser};
 
 use crate::config::{Config, FILE_FLAG, Form, Given, KEYS, Key};
+use crate::explain::ExplainArgs;
 use crate::fire::FireArgs;
+use crate::policy::PolicyArgs;
 use crate::run::RunArgs;
 use crate::runtime::AddArgs;
 
@@ -21,6 +23,10 @@ pub enum Command {
     RuntimeAddSdk(AddArgs, Config),
     /// Fire a schedule.
     Fire(FireArgs, Config),
+    /// Explain an access-denied message.
+    Explain(ExplainArgs),
+    /// Write a policy.
+    GeneratePolicy(PolicyArgs),
     /// Look at what this machine offers.
     Doctor(Config),
     /// Print a sample event, or list them.
@@ -52,6 +58,14 @@ pub fn parse() -> Command {
         "fire" => {
             let args = FireArgs::from_arg_matches(matches).expect("clap has checked them");
             Command::Fire(args, config(&mut command, matches, is_key_of_env))
+        }
+        "explain" => {
+            Command::Explain(ExplainArgs::from_arg_matches(matches).expect("clap has checked them"))
+        }
+        "policy" => {
+            let (_, matches) = matches.subcommand().expect("a subcommand is required");
+            let args = PolicyArgs::from_arg_matches(matches).expect("clap has checked them");
+            Command::GeneratePolicy(args)
         }
         "doctor" => Command::Doctor(config(&mut command, matches, is_key_of_tools)),
         "events" => Command::SampleEvent(
@@ -141,6 +155,24 @@ fn command() -> Clap {
                 ),
             is_key_of_env,
         ))
+        .subcommand(
+            ExplainArgs::augment_args(Clap::new("explain"))
+                .about("Explain an access-denied message, and show the policies that would allow it"),
+        )
+        .subcommand(
+            Clap::new("policy")
+                .about("Write IAM policies")
+                .subcommand_required(true)
+                .arg_required_else_help(true)
+                .subcommand(
+                    PolicyArgs::augment_args(Clap::new("generate"))
+                        .about("Write a policy from flags, or from answers on the terminal")
+                        .long_about(
+                            "Writes a policy with one statement to standard output, from flags or, without any, from \
+                             answers on the terminal. IAM's own check has passed it.",
+                        ),
+                ),
+        )
         .subcommand(with_keys(
             Clap::new("doctor").about("Say what this machine offers, and what to do about what is missing"),
             is_key_of_tools,

@@ -12,6 +12,7 @@ mod config;
 mod credentials;
 mod doctor;
 mod env;
+mod explain;
 mod fire;
 mod folder;
 mod inside;
@@ -19,6 +20,7 @@ mod logging;
 mod meter;
 mod notify;
 mod outbound;
+mod policy;
 mod reset;
 mod run;
 mod runtime;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         Command::RuntimeList(config) => runtime::list(&config),
         Command::RuntimeAddSdk(args, config) => runtime::add(&args, &config),
         Command::Fire(args, config) => fire::run(&args, &config),
+        Command::Explain(args) => explain::run(&args),
+        Command::GeneratePolicy(args) => policy::generate(args),
         Command::Doctor(config) => doctor::examine(&config),
         Command::SampleEvent(name) => samples::print(name.as_deref()),
         Command::ConfigReference => {
