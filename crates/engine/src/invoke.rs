@@ -61,12 +61,7 @@ pub(crate) async fn run(
     }
     let slot = shared.admission.enter(spec, &shared.invocations);
     let slot = slot.map_err(Refusal::Throttled)?;
-    while let Some(idle) = shared.pool.take(&spec.key) {
-        let since = idle.since;
-        let Some(environment) = woken(shared, idle) else {
-            continue;
-        };
-        environment.version.begins(shared.now(), Some(since));
+    if let Some(environment) = take_idle(shared, &spec.key) {
         let busy = Busy::begin(environment, invocation, slot);
         if busy.environment.booted {
             return Ok(busy.complete().await);
@@ -86,6 +81,17 @@ fn take_provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
         return None;
     }
     std::iter::from_fn(|| shared.pool.take_kept(key)).find_map(|idle| woken(shared, idle))
+}
+
+fn take_idle(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
+    while let Some(idle) = shared.pool.take(key) {
+        let since = idle.since;
+        if let Some(environment) = woken(shared, idle) {
+            environment.version.begins(shared.now(), Some(since));
+            return Some(environment);
+        }
+    }
+    None
 }
 
 /// The environment, if it is still good for an invocation.
@@ -114,6 +120,12 @@ async fn cold(
     invocation: Invocation,
     slot: Slot,
 ) -> Result<Outcome, Refusal> {
+    let (turn, waited) = shared.turns.wait().await;
+    // Another invocation may have left its environment meanwhile.
+    if waited && let Some(environment) = take_idle(shared, &spec.key) {
+        drop(turn);
+        return Ok(Busy::begin(environment, invocation, slot).complete().await);
+    }
     let version = shared.prediction.version(spec);
     version.begins(shared.now(), None);
     let room = shared.make_room(spec.memory_mb).await?;
@@ -137,6 +149,7 @@ async fn cold(
             }
         }
     }
+    drop(turn);
     Ok(Busy::begin(environment, invocation, slot).complete().await)
 }
 

@@ -22,6 +22,7 @@ pub mod runtimes;
 mod shared;
 mod slots;
 mod spec;
+mod turns;
 mod variables;
 
 use std::path::PathBuf;

@@ -20,6 +20,7 @@ use crate::pressure;
 use crate::provision::Provisions;
 use crate::slots::Slots;
 use crate::spec::{Refusal, ThrottleReason};
+use crate::turns::Turns;
 
 /// An environment is frozen when it was idle for this long, so that bursts never pay for it.
 const FREEZE_AFTER: Duration = Duration::from_millis(1);
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) provisions: Provisions,
     pub(crate) slots: Slots,
     pub(crate) prediction: Prediction,
+    pub(crate) turns: Turns,
     /// The kernel says that processes wait for memory.
     pressed: AtomicBool,
     /// AWS's host names, and the way to the internet if the configuration has one.
@@ -64,6 +66,7 @@ impl Shared {
         Shared {
             provisions: Provisions::new(admission.clone()),
             prediction: Prediction::default(),
+            turns: Turns::default(),
             pressed: AtomicBool::new(false),
             capacity: Capacity::new(config.environments_max, config.memory_mb_max),
             egress: Arc::new(Egress::new(&config, events.clone())),
