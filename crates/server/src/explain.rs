@@ -212,6 +212,7 @@ fn principal(who: &str, role: &Option<String>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
