@@ -186,3 +186,48 @@ def snapshot(server):
         call.pop("ResponseMetadata")
     calls[0].pop("Code")  # A link that expires, and so is new each time.
     return calls + [sorted(lines(server.client("logs"), "/aws/lambda/kept"))]
+
+
+def test_a_backup_beside_writes_is_whole(fresh, tmp_path):
+    server = fresh()
+    client = server.client("lambda")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    enough, created, failures = threading.Event(), [], []
+
+    def write():
+        own = server.client("lambda")
+        try:
+            while not enough.is_set():
+                name = f"f{len(created)}"
+                create(own, role, name, f"return '{name}'")
+                created.append(name)
+        except Exception as error:
+            failures.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    m.until(lambda: len(created) > 5 or failures, "some functions are there")
+    acknowledged = list(created)
+    copy = tmp_path / "copy"
+    said = m.run("backup", copy, "--data", server.data)
+    assert f"mayfly serve --data {copy}" in said.stdout
+    enough.set()
+    writer.join()
+    assert not failures
+    modes = {path.stat().st_mode & 0o077 for path in [copy, *copy.rglob("*")]}
+    assert modes == {0}, "nobody else can read any of it"
+
+    # The copy goes on where that moment was: every record, and the code that each of them names.
+    second = fresh(data=copy)
+    client = second.client("lambda")
+    there = [f["FunctionName"] for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
+    assert set(acknowledged) <= set(there)
+    for name in there:
+        wait_active(client, name)
+        assert json.loads(client.invoke(FunctionName=name)["Payload"].read()) == name
+
+    said = m.run("backup", copy, "--data", server.data, check=False)
+    assert said.returncode == 1 and "is not empty" in said.stderr
+    # Without a server as well.
+    server.stop()
+    m.run("backup", tmp_path / "another", "--data", server.data)

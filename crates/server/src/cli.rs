@@ -1,5 +1,7 @@
 //! The command line. The flags of `serve` and `env` come from the table of configuration keys.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgMatches, Args, Command as Clap, FromArgMatches, value_parser};
 
 use crate::config::{Config, FILE_FLAG, Form, Given, KEYS, Key};
@@ -23,6 +25,8 @@ pub enum Command {
     RuntimeAddSdk(AddArgs, Config),
     /// Fire a schedule.
     Fire(FireArgs, Config),
+    /// Copy a data folder.
+    Backup(PathBuf, Config),
     /// Explain an access-denied message.
     Explain(ExplainArgs),
     /// Write a policy.
@@ -58,6 +62,10 @@ pub fn parse() -> Command {
         "fire" => {
             let args = FireArgs::from_arg_matches(matches).expect("clap has checked them");
             Command::Fire(args, config(&mut command, matches, is_key_of_env))
+        }
+        "backup" => {
+            let to = matches.get_one::<PathBuf>("to").expect("it is required");
+            Command::Backup(to.clone(), config(&mut command, matches, is_key_of_env))
         }
         "explain" => {
             Command::Explain(ExplainArgs::from_arg_matches(matches).expect("clap has checked them"))
@@ -152,6 +160,22 @@ fn command() -> Clap {
                     "Fires a schedule of the running server of a data folder now, without waiting and enabled or \
                      not; it goes on as if nothing had been. With --next it shows the next times instead, also \
                      those of an expression, for which no server is needed.",
+                ),
+            is_key_of_env,
+        ))
+        .subcommand(with_keys(
+            Clap::new("backup")
+                .about("Copy the data folder, whether the server runs or not")
+                .long_about(
+                    "Copies everything that the server of a data folder has acknowledged, as of one moment, into a new \
+                     folder, while it goes on. `mayfly serve --data FOLDER` serves the copy.",
+                )
+                .arg(
+                    Arg::new("to")
+                        .value_name("FOLDER")
+                        .required(true)
+                        .value_parser(value_parser!(PathBuf))
+                        .help("A new folder, or an empty one"),
                 ),
             is_key_of_env,
         ))

@@ -108,6 +108,18 @@ impl Folder {
         self.write_private(ENDPOINT_FILE, &format!("{url}\n"))
     }
 
+    /// The files that the folder would not be itself without, apart from the store: every one but where the server listens.
+    pub fn own_files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && entry.file_name() != ENDPOINT_FILE {
+                files.push(entry.path());
+            }
+        }
+        Ok(files)
+    }
+
     /// Deletes what the services keep here; what the operator wrote and what names the server stays.
     pub fn empty(&self) -> Result<()> {
         const STAYS: &[&str] = &[

@@ -7,6 +7,7 @@
 mod alone;
 mod app;
 mod authority;
+mod backup;
 mod cli;
 mod config;
 mod credentials;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::RuntimeList(config) => runtime::list(&config),
         Command::RuntimeAddSdk(args, config) => runtime::add(&args, &config),
         Command::Fire(args, config) => fire::run(&args, &config),
+        Command::Backup(to, config) => backup::run(&to, &config),
         Command::Explain(args) => explain::run(&args),
         Command::GeneratePolicy(args) => policy::generate(args),
         Command::Doctor(config) => doctor::examine(&config),

@@ -64,6 +64,12 @@ impl Store {
         embedded::open(dir, clock)
     }
 
+    /// Copies the store in `from` into the folder `to`, which must be empty. Another process may have the store open and
+    /// write to it; the copy is of one moment, and opens like a store that was closed then. Blocks for as long as it takes.
+    pub fn back_up(from: &Path, to: &Path) -> Result<()> {
+        embedded::backup::copy(from, to)
+    }
+
     /// Finishes every write already handed in, then closes the files and unlocks the folder.
     ///
     /// Whatever is asked of the store afterwards, by any clone of the handle, answers [`Error::Closed`].

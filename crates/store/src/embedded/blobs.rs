@@ -20,9 +20,9 @@ use crate::blobs::{Hasher, clamp};
 use crate::limits::check_page;
 use crate::{BlobInfo, BlobStream, Blobs, Clock, Digest, Error, Result};
 
-const FOLDER: &str = "blobs";
+pub(super) const FOLDER: &str = "blobs";
 /// Where files are written before they have a name. Emptied at every start.
-const UNFINISHED: &str = "unfinished";
+pub(super) const UNFINISHED: &str = "unfinished";
 /// The pieces in which a blob is read.
 const PIECE_BYTES: u64 = 256 << 10;
 

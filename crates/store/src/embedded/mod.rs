@@ -3,6 +3,7 @@
 //! All writes go through one thread, which commits whatever is waiting as one group; reads run beside it on
 //! connections of their own. One folder to back up, in a format that anyone can inspect.
 
+pub(crate) mod backup;
 mod blobs;
 mod folder;
 mod journal;
