@@ -606,11 +606,11 @@ def load_handler(name):
         )
 
 
-def fail_init(api, log):
+def fail_init(api, log, path="init/error"):
     """Reports the exception being handled as an init error and ends the process."""
     document, cause = describe_failure(None)
     log.error(document)
-    api.post("init/error", utf8(encode_document(document)), error_headers(document, cause), False)
+    api.post(path, utf8(encode_document(document)), error_headers(document, cause), False)
     api.read()
     sys.exit(1)
 
@@ -672,8 +672,9 @@ def rehearse():
     run_one(Nowhere(), None, lambda given, context: given, event)
     State.request_id = None
     exec(compile("import sys\ndef handler(event, context):\n    return {'a': [event]}\n", "<rehearsal>", "exec"), {})
-    import_module("colorsys")
-    del sys.modules["colorsys"]
+    if "colorsys" not in sys.modules:
+        import_module("colorsys")
+        del sys.modules["colorsys"]
     sys.path_importer_cache.clear()
 
 
@@ -687,8 +688,7 @@ def await_assignment(api):
         gc.freeze()
     except AttributeError:
         pass  # Before 3.7.
-    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n").encode("ascii") + api.host + b"\r\n")
-    assignment = json.loads(api.read()[2].decode("utf-8"))
+    assignment = ask_assignment(api)
     zone = os.environ.get("TZ")
     # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
     coerced = os.environ.get("LC_CTYPE")
@@ -703,11 +703,52 @@ def await_assignment(api):
     os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
 
 
+def ask_assignment(api):
+    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n").encode("ascii") + api.host + b"\r\n")
+    return json.loads(api.read()[2].decode("utf-8"))
+
+
 def native(value):
     return value.encode("utf-8") if PY2 else value
 
 
+def template():
+    """Runs init once, then is forked; returns in every fork, which is an environment of its own by then."""
+    import mayfly_zygote as zygote
+
+    template = zygote.Template()
+    set_path()
+    set_builtins()
+    log = Log()
+    sys.meta_path.insert(0, LoggingWatch(log))
+    try:
+        handler = load_handler(os.environ["_HANDLER"])
+        zygote.run_before_snapshot()
+    except Exception:
+        document, _ = describe_failure(None)
+        log.error(document)
+        template.say(error=encode_document(document))
+        sys.exit(1)
+    rehearse()
+    try:
+        template.freeze()
+    except zygote.Refused as refused:
+        template.say(refused=str(refused))
+        sys.exit(0)
+    template.serve()
+    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    template.take_on(ask_assignment(api))
+    try:
+        zygote.run_after_restore()
+    except Exception:
+        fail_init(api, log, "restore/error")
+    return api, log, handler
+
+
 def main():
+    if os.environ.pop("_MAYFLY_TEMPLATE", None):
+        api, log, handler = template()
+        serve(api, log, handler)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     if os.environ.get("_MAYFLY_PARKED"):
         await_assignment(api)
@@ -719,6 +760,10 @@ def main():
         handler = load_handler(os.environ["_HANDLER"])
     except Exception:
         fail_init(api, log)
+    serve(api, log, handler)
+
+
+def serve(api, log, handler):
     api.ask()
     while True:
         status, headers, body = api.read()

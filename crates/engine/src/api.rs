@@ -322,7 +322,7 @@ impl Client {
             Route::InitError => self.init_error(api, head, body),
             // There is no snapshot to restore from: a runtime that asks goes on at once.
             Route::RestoreNext => self.plain(OK, b""),
-            Route::RestoreError => self.plain(ACCEPTED, br#"{"status":"OK"}"#),
+            Route::RestoreError => self.init_error(api, head, body),
             Route::Register => self.register(api, head, body),
             Route::ExtensionNext => self.extension_next(api, head),
             Route::ExtensionInitError => self.extension_error(api, head, "Extension.InitError"),

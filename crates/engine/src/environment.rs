@@ -33,8 +33,9 @@ use crate::prediction::Version;
 use crate::provision::Keep;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
-use crate::slots::{Kind, Parked, Slot};
+use crate::slots::{self, Parked, Slot};
 use crate::spec::{Credentials, FunctionSpec, Initialization, Refusal};
+use crate::templates::Template;
 use crate::variables::{extension_variables, runtime_variables};
 
 /// The init phase; then init runs again inside the invocation
@@ -126,6 +127,8 @@ pub(crate) struct Environment {
     listener: Arc<tokio::net::TcpListener>,
     /// An interpreter that waits for its assignment, until the first boot.
     parked: Option<Parked>,
+    /// What it was forked of, which must outlive it.
+    template: Option<Arc<Template>>,
     /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
     generation: Arc<AtomicU64>,
     pub(crate) booted: bool,
@@ -196,11 +199,7 @@ impl Environment {
             let text = "the function may reach the internet, and this engine has no way there";
             return Err(internal(text));
         }
-        let kind = Kind::of(spec);
-        let slot = match shared.slots.take(&kind) {
-            Some(slot) => slot,
-            None => Slot::make(shared, &kind).await.map_err(internal)?,
-        };
+        let slot = slots::slot_for(shared, spec).await.map_err(internal)?;
         let Slot {
             name,
             sandbox,
@@ -211,8 +210,18 @@ impl Environment {
             pipes,
             readers,
             parked,
+            template,
         } = slot;
-        let late = late(spec);
+        // A fork of a template has the files of its function already.
+        let late = slots::late(spec, false);
+        let late = Late {
+            mounts: if template.is_some() {
+                Vec::new()
+            } else {
+                late.mounts
+            },
+            ..late
+        };
         let attached = tokio::task::spawn_blocking(move || {
             let attached = sandbox.attach(late);
             attached.map(|()| sandbox)
@@ -266,6 +275,7 @@ impl Environment {
             outbox,
             listener: Arc::new(runtime_api),
             parked,
+            template,
             generation: Arc::new(AtomicU64::new(0)),
             booted: false,
             init_duration: None,
@@ -283,7 +293,10 @@ impl Environment {
             stop,
             _room: room,
         };
-        environment.log.init_start(spec, &name);
+        match environment.template {
+            Some(_) => environment.log.restore_start(spec, &name),
+            None => environment.log.init_start(spec, &name),
+        }
         environment.accept_connections();
         Ok(environment)
     }
@@ -338,6 +351,23 @@ impl Environment {
             self.expect_init_signal().await?;
         }
         Ok(())
+    }
+
+    /// Notes how long it took until it waited for its first event, and tells the log.
+    pub(crate) fn started_in(&mut self, duration: Duration) {
+        if self.template.is_none() {
+            self.init_duration = Some(duration);
+            crate::invoke::report_init(self, duration, "init", None);
+            return;
+        }
+        self.restore_duration = Some(duration);
+        self.log.drain_to_end();
+        self.log.restore_report(duration);
+    }
+
+    /// Whether it was forked of a template.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.template.is_some()
     }
 
     /// Executes the runtime.
@@ -826,19 +856,7 @@ async fn drive(
     }
 }
 
-/// What a slot lacks of a function.
-fn late(spec: &FunctionSpec) -> Late {
-    let task = sandbox::Mount::read_only(&spec.code, "/var/task");
-    let layers = spec.layers.as_ref();
-    let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
-    Late {
-        mounts: [task].into_iter().chain(layers).collect(),
-        tmp_bytes: u64::from(spec.ephemeral_mb) << 20,
-        memory_bytes: u64::from(spec.memory_mb) << 20,
-    }
-}
-
-fn log_target(spec: &FunctionSpec, name: &str) -> LogTarget {
+pub(crate) fn log_target(spec: &FunctionSpec, name: &str) -> LogTarget {
     let day = jiff::Timestamp::now()
         .to_zoned(jiff::tz::TimeZone::UTC)
         .strftime("%Y/%m/%d")

@@ -4,6 +4,7 @@
 //! When the caller goes away half-way, the rest runs in a task of its own: a function that began is never cut short.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,9 +20,10 @@ use crate::log::{InitReport, iso_now, now_ms, whole_ms};
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
-    FunctionError, FunctionSpec, Initialization, Invocation, Mode, Outcome, Part, Prepared,
+    FunctionError, FunctionSpec, Initialization, Invocation, Mode, Outcome, Part,
     RESPONSE_BYTES_MAX, Refusal, Report, Status, Unprepared,
 };
+use crate::templates::PREPARE_LIMIT_MIN;
 
 /// How long an answer waits for the runtime and the extensions to ask for the next event. Then it leaves, and the
 /// environment gets ready by itself. Our own bootstraps ask in the same write.
@@ -29,10 +31,6 @@ const SETTLE_LIMIT: Duration = Duration::from_millis(10);
 
 /// How long the answer of a failed invocation waits for its environment to be reset.
 const RECOVER_LIMIT: Duration = Duration::from_millis(100);
-
-/// The least time that init has ahead of invocations: AWS gives 130 seconds, or the function's own limit when that is
-/// longer (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
-const PREPARE_LIMIT_MIN: Duration = Duration::from_secs(130);
 
 /// Largest streamed answer (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html>).
 const STREAM_BYTES_MAX: usize = 200 << 20;
@@ -136,8 +134,14 @@ async fn cold(
         .await
     {
         Ok(()) => {
-            environment.init_duration = Some(began.elapsed());
-            report_init(&environment, began.elapsed(), "init", None);
+            environment.started_in(began.elapsed());
+        }
+        // A hook that fails after the restore fails the invocation; the next one is restored anew.
+        Err(failure @ Failure::Init(_)) if environment.is_restored() => {
+            environment.handle.retired.store(true, Ordering::Release);
+            let mut busy = Busy::begin(environment, invocation, slot);
+            busy.failure = Some(failure);
+            return Ok(busy.complete().await);
         }
         Err(failure) => {
             report_init(&environment, began.elapsed(), "init", Some(&failure));
@@ -153,11 +157,11 @@ async fn cold(
     Ok(Busy::begin(environment, invocation, slot).complete().await)
 }
 
-/// Runs init ahead of any invocation and keeps the environment.
-pub(crate) async fn prepare(
+/// Runs init ahead of any invocation and keeps the environment; tells how long init took.
+pub(crate) async fn init_ahead(
     shared: &Arc<Shared>,
     spec: &Arc<FunctionSpec>,
-) -> Result<Prepared, Unprepared> {
+) -> Result<Duration, Unprepared> {
     let (owned, spec) = (shared.clone(), spec.clone());
     let work = async move {
         let room = owned.make_room(spec.memory_mb).await?;
@@ -178,10 +182,7 @@ pub(crate) async fn prepare(
         let on_demand = spec.initialization == Initialization::OnDemand;
         environment.init_duration = on_demand.then_some(init_duration);
         owned.give(environment);
-        Ok(Prepared {
-            init_duration,
-            template: Err("templates are not built yet".to_owned()),
-        })
+        Ok(init_duration)
     };
     // In a task of its own: a start is worth finishing even when the caller goes away.
     let done = shared.tasks.spawn(work).await;

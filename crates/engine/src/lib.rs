@@ -22,6 +22,7 @@ pub mod runtimes;
 mod shared;
 mod slots;
 mod spec;
+mod templates;
 mod turns;
 mod variables;
 
@@ -198,12 +199,29 @@ impl Engine {
         if self.shared.draining.load(Ordering::Acquire) {
             return Err(Refusal::Draining.into());
         }
-        invoke::prepare(&self.shared, &spec).await
+        if spec.wants_template() {
+            return templates::prepare(&self.shared, &spec).await;
+        }
+        let init_duration = invoke::init_ahead(&self.shared, &spec).await?;
+        Ok(Prepared {
+            init_duration,
+            template: Err("the function does without a template".to_owned()),
+        })
+    }
+
+    /// Ends the environments of these revisions and keeps their templates.
+    pub fn retire_environments(&self, key_prefix: &str) {
+        self.shared.stop_all(self.shared.pool.retire(key_prefix));
     }
 
     /// A function like this one is there and may be invoked: what is generic about its first environment is made ready.
     pub fn expect(&self, spec: &FunctionSpec) {
         self.shared.slots.expect(&Kind::of(spec));
+    }
+
+    /// Templates that environments are forked of.
+    pub fn templates(&self) -> usize {
+        self.shared.templates.ready()
     }
 
     /// Takes down everything that was made ahead of demand; demand brings it back.
@@ -220,7 +238,8 @@ impl Engine {
     /// ones after what they are doing. Call it when code or configuration changed or the function is gone.
     pub fn retire(&self, key_prefix: &str) {
         self.shared.prediction.forget(key_prefix);
-        self.shared.stop_all(self.shared.pool.retire(key_prefix));
+        self.retire_environments(key_prefix);
+        self.shared.retire_templates(key_prefix);
     }
 
     /// Says which environments of a function are to be initialised ahead and kept, all versions together. They are made,
@@ -294,6 +313,7 @@ impl Engine {
             );
         }
         shared.stop_all(shared.pool.retire(""));
+        shared.retire_templates("");
         shared.stop.cancel();
         shared.tasks.close();
         if tokio::time::timeout(STOP_LIMIT, shared.tasks.wait())

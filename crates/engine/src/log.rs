@@ -197,6 +197,44 @@ impl Log {
         }
     }
 
+    /// RESTORE_START.
+    pub(crate) fn restore_start(&self, spec: &FunctionSpec, environment: &str) {
+        let version = &spec.runtime.version;
+        let arn = spec.runtime_version_arn.as_deref().unwrap_or("");
+        match self.config.format {
+            LogFormat::Text => self.platform(format!(
+                "RESTORE_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"
+            )),
+            LogFormat::Json => self.record(
+                LogLevel::Info,
+                "platform.restoreStart",
+                &json!({
+                    "runtimeVersion": version,
+                    "runtimeVersionArn": arn,
+                    "functionName": spec.name,
+                    "functionVersion": spec.version,
+                    "instanceId": environment,
+                    "instanceMaxMemory": u64::from(spec.memory_mb) << 20,
+                }),
+            ),
+        }
+    }
+
+    /// RESTORE_REPORT.
+    pub(crate) fn restore_report(&self, duration: Duration) {
+        match self.config.format {
+            LogFormat::Text => {
+                let duration = ms2(duration);
+                self.platform(format!("RESTORE_REPORT Restore Duration: {duration} ms\n"));
+            }
+            LogFormat::Json => self.record(
+                LogLevel::Info,
+                "platform.restoreReport",
+                &json!({"status": "success", "metrics": {"durationMs": round3(duration)}}),
+            ),
+        }
+    }
+
     /// INIT_REPORT. In text AWS writes it only for an init that failed, or that no invocation reports.
     pub(crate) fn init_report(&self, init: &InitReport<'_>) {
         match self.config.format {

@@ -20,6 +20,7 @@ use crate::pressure;
 use crate::provision::Provisions;
 use crate::slots::Slots;
 use crate::spec::{Refusal, ThrottleReason};
+use crate::templates::{self, Templates};
 use crate::turns::Turns;
 
 /// An environment is frozen when it was idle for this long, so that bursts never pay for it.
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) provisions: Provisions,
     pub(crate) slots: Slots,
+    pub(crate) templates: Templates,
     pub(crate) prediction: Prediction,
     pub(crate) turns: Turns,
     /// The kernel says that processes wait for memory.
@@ -76,6 +78,7 @@ impl Shared {
             admission,
             pool: Pool::default(),
             slots: Slots::default(),
+            templates: Templates::default(),
             tasks: TaskTracker::new(),
             invocations: TaskTracker::new(),
             draining: AtomicBool::new(false),
@@ -160,6 +163,20 @@ impl Shared {
         if let Some(idle) = self.pool.take_this(handle) {
             self.tasks.spawn(idle.environment.stop("failure"));
         }
+    }
+
+    /// Ends the templates of revisions, and what was forked of them and waits.
+    pub(crate) fn retire_templates(self: &Arc<Self>, key_prefix: &str) {
+        let templates = self.templates.retire(key_prefix);
+        if templates.is_empty() {
+            return;
+        }
+        let shared = self.clone();
+        let prefix = key_prefix.to_owned();
+        self.tasks.spawn(async move {
+            shared.slots.retire(&prefix).await;
+            templates::dispose(templates).await;
+        });
     }
 
     /// Stops some.

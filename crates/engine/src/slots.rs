@@ -9,11 +9,13 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sandbox::{Process, Sandbox};
+use sandbox::{Late, Outputs, Process, Sandbox};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,7 @@ use crate::log::{Pipes, Readers, TELEMETRY_FD};
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::spec::{FunctionSpec, NetworkPolicy};
+use crate::templates::Template;
 use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
 
 /// Most slots that wait, of all kinds together.
@@ -38,7 +41,7 @@ const DEMAND_MEMORY: Duration = Duration::from_secs(60);
 const QUIET_LIMIT: Duration = Duration::from_millis(250);
 const QUIET_TICK: Duration = Duration::from_millis(2);
 /// How long an interpreter may take until it waits.
-const PARK_LIMIT: Duration = Duration::from_secs(10);
+const PARK_LIMIT: Duration = Duration::from_secs(60);
 /// After a failure no slot of that kind is made for this long.
 const FAILURE_REST: Duration = Duration::from_secs(30);
 /// Kinds remembered; more than there are runtimes.
@@ -55,6 +58,8 @@ pub(crate) struct Kind {
     network: NetworkPolicy,
     /// With an interpreter that waits.
     parked: bool,
+    /// Forks of a version's template, for that version only.
+    template: Option<(Arc<FunctionSpec>, Arc<Template>)>,
 }
 
 impl Kind {
@@ -67,7 +72,22 @@ impl Kind {
             runtime: spec.runtime.clone(),
             network: spec.network,
             parked,
+            template: None,
         }
+    }
+
+    /// The forks of a version's template.
+    pub(crate) fn of_template(spec: &Arc<FunctionSpec>, template: Arc<Template>) -> Kind {
+        Kind {
+            parked: true,
+            template: Some((spec.clone(), template)),
+            ..Kind::of(spec)
+        }
+    }
+
+    fn is_retired(&self) -> bool {
+        let template = self.template.as_ref();
+        template.is_some_and(|(_, template)| template.retired.load(Ordering::Acquire))
     }
 
     fn key(&self) -> String {
@@ -75,8 +95,41 @@ impl Kind {
             runtime,
             network,
             parked,
+            template,
         } = self;
-        format!("{}/{}/{network:?}/{parked}", runtime.id, runtime.digest)
+        match template {
+            Some((spec, _)) => template_key(&spec.key),
+            None => format!("{}/{}/{network:?}/{parked}", runtime.id, runtime.digest),
+        }
+    }
+}
+
+/// The key of a version's forks, and of several versions' by prefix.
+fn template_key(key: &str) -> String {
+    format!("template:{key}")
+}
+
+/// A slot for an environment: one that waits, or a new one. What a template cannot give is made without it.
+pub(crate) async fn slot_for(
+    shared: &Arc<Shared>,
+    spec: &Arc<FunctionSpec>,
+) -> Result<Slot, String> {
+    if let Some(template) = shared.templates.of(shared, spec) {
+        let kind = Kind::of_template(spec, template);
+        if let Some(slot) = shared.slots.take(&kind) {
+            return Ok(slot);
+        }
+        match Slot::ready(shared, &kind).await {
+            Ok(slot) => return Ok(slot),
+            Err(why) => {
+                tracing::warn!(function = spec.name, why, "a template was not forked");
+            }
+        }
+    }
+    let kind = Kind::of(spec);
+    match shared.slots.take(&kind) {
+        Some(slot) => Ok(slot),
+        None => Slot::make(shared, &kind).await,
     }
 }
 
@@ -93,6 +146,7 @@ pub(crate) struct Slot {
     pub(crate) pipes: Pipes,
     pub(crate) readers: Readers,
     pub(crate) parked: Option<Parked>,
+    pub(crate) template: Option<Arc<Template>>,
 }
 
 /// An interpreter that waits for its assignment.
@@ -108,8 +162,19 @@ impl Slot {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
         shared.egress.plan(kind.network, &mut plan);
+        let template = kind.template.clone();
         let host = shared.host.clone();
-        let made = tokio::task::spawn_blocking(move || host.create(plan)).await;
+        let made = tokio::task::spawn_blocking(move || {
+            let Some((spec, template)) = template else {
+                return host.create(plan);
+            };
+            // A nursery's broker may not see all files, so they are attached.
+            plan.mounts.clear();
+            let sandbox = template.host.create(plan)?;
+            sandbox.attach(late(&spec, true))?;
+            Ok(sandbox)
+        })
+        .await;
         let mut sandbox = made.map_err(text)?.map_err(text)?;
         let mut listeners = sandbox.take_listeners().into_iter();
         let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
@@ -128,10 +193,20 @@ impl Slot {
             pipes,
             readers,
             parked: None,
+            template: kind.template.as_ref().map(|(_, template)| template.clone()),
         })
     }
 
-    /// Starts an interpreter in it and waits until that waits, or the engine stops.
+    /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile.
+    async fn ready(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
+        let slot = Slot::make(shared, kind).await?;
+        match kind.parked {
+            true => slot.park(&kind.runtime, &shared.stop).await,
+            false => Ok(slot),
+        }
+    }
+
+    /// Starts an interpreter in it, or forks one, and waits until that waits, or the engine stops.
     async fn park(self, runtime: &Runtime, stop: &CancellationToken) -> Result<Slot, String> {
         let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(text);
         let process = Process {
@@ -143,11 +218,26 @@ impl Slot {
             fds: vec![(TELEMETRY_FD, duplicate(&self.pipes.frames)?)],
         };
         let started = tokio::task::spawn_blocking(move || {
-            let child = self.sandbox.spawn(process);
+            let child = match &self.template {
+                None => self.sandbox.spawn(process),
+                Some(template) => {
+                    let outputs = Outputs {
+                        output: self.pipes.output.as_fd(),
+                        third: self.pipes.frames.as_fd(),
+                    };
+                    template.zygote.fork(&self.sandbox, &outputs)
+                }
+            };
             (self, child)
         });
         let (mut slot, child) = started.await.map_err(text)?;
-        let child = child.map_err(text)?;
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                dispose(vec![slot]).await;
+                return Err(error.to_string());
+            }
+        };
         let asked = stop.run_until_cancelled(slot.asked());
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
@@ -161,10 +251,7 @@ impl Slot {
                     Ok(None) => "the engine stops".to_owned(),
                     _ => "it did not ask in time".to_owned(),
                 };
-                // Waits until the sandbox is gone, so not on this thread.
-                tokio::task::spawn_blocking(move || drop(slot))
-                    .await
-                    .map_err(text)?;
+                dispose(vec![slot]).await;
                 Err(why)
             }
         }
@@ -188,7 +275,7 @@ impl Slot {
 }
 
 /// The sandbox of a runtime, without code and layers.
-fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox::Spec {
+pub(crate) fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox::Spec {
     let mut plan = sandbox::Spec::new(name);
     let mount =
         |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
@@ -199,6 +286,20 @@ fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox::Spec {
         .map(|port| SocketAddrV4::new(local, port))
         .to_vec();
     plan
+}
+
+/// What a slot lacks of a function, and with `runtime` the runtime's files too.
+pub(crate) fn late(spec: &FunctionSpec, runtime: bool) -> Late {
+    let task = sandbox::Mount::read_only(&spec.code, "/var/task");
+    let layers = spec.layers.as_ref();
+    let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
+    let files = spec.runtime.mounts.iter().filter(|_| runtime);
+    let files = files.map(|mount| sandbox::Mount::read_only(&mount.source, &mount.target));
+    Late {
+        mounts: [task].into_iter().chain(layers).chain(files).collect(),
+        tmp_bytes: u64::from(spec.ephemeral_mb) << 20,
+        memory_bytes: u64::from(spec.memory_mb) << 20,
+    }
 }
 
 /// The slots that wait.
@@ -300,16 +401,12 @@ impl Slots {
         let Some(kind) = self.missing(shared.config.memory_mb_max) else {
             return false;
         };
-        let made = match Slot::make(shared, &kind).await {
-            Ok(slot) if kind.parked => slot.park(&kind.runtime, &shared.stop).await,
-            other => other,
-        };
+        let made = Slot::ready(shared, &kind).await;
         if shared.stop.is_cancelled() {
-            let unwanted = made.into_iter().collect();
-            dispose(unwanted).await;
+            dispose(made.into_iter().collect()).await;
             return false;
         }
-        self.put(&kind, made);
+        dispose(self.put(&kind, made)).await;
         true
     }
 
@@ -319,13 +416,15 @@ impl Slots {
         let budget = memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
         let most = SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX));
         let mut shelves = self.shelves();
+        // One may have come back by an environment that was under way when its version was retired.
+        shelves.retain(|_, shelf| !shelf.kind.is_retired() || !shelf.ready.is_empty());
         let waiting: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
         if waiting >= most {
             return None;
         }
         let lacking = |shelf: &mut Shelf| {
             let rests = shelf.rest_until.is_some_and(|until| now < until);
-            !rests && shelf.ready.len() < shelf.demand.now(now)
+            !rests && !shelf.kind.is_retired() && shelf.ready.len() < shelf.demand.now(now)
         };
         // The emptiest first, so that no kind goes without because of another.
         let mut lacking: Vec<&Shelf> = shelves
@@ -336,11 +435,13 @@ impl Slots {
         lacking.first().map(|shelf| shelf.kind.clone())
     }
 
-    fn put(&self, kind: &Kind, made: Result<Slot, String>) {
+    /// Gives back what there is no place for.
+    fn put(&self, kind: &Kind, made: Result<Slot, String>) -> Vec<Slot> {
         let now = Instant::now();
         let mut shelves = self.shelves();
-        let Some(shelf) = shelf(&mut shelves, kind, now) else {
-            return;
+        // Its template may have been retired meanwhile.
+        let Some(shelf) = shelves.get_mut(&kind.key()) else {
+            return made.into_iter().collect();
         };
         match made {
             Ok(slot) => shelf.ready.push(slot),
@@ -349,6 +450,23 @@ impl Slots {
                 tracing::warn!(runtime = kind.runtime.id, why, "no sandbox was made ahead");
             }
         }
+        Vec::new()
+    }
+
+    /// Takes down the forks of templates of these versions.
+    pub(crate) async fn retire(&self, key_prefix: &str) {
+        let _making = self.making.lock().await;
+        let prefix = template_key(key_prefix);
+        let gone = self
+            .shelves()
+            .extract_if(|key, _| key.starts_with(&prefix))
+            .collect::<Vec<_>>();
+        dispose(
+            gone.into_iter()
+                .flat_map(|(_, shelf)| shelf.ready)
+                .collect(),
+        )
+        .await;
     }
 
     /// Slots beyond what demand has fallen to.
@@ -356,7 +474,12 @@ impl Slots {
         let now = Instant::now();
         let mut extra = Vec::new();
         for shelf in self.shelves().values_mut() {
-            let keep = shelf.demand.now(now).min(shelf.ready.len());
+            let wanted = if shelf.kind.is_retired() {
+                0
+            } else {
+                shelf.demand.now(now)
+            };
+            let keep = wanted.min(shelf.ready.len());
             extra.extend(shelf.ready.drain(keep..));
         }
         extra

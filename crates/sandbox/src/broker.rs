@@ -5,12 +5,13 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use rustix::mount::MountFlags;
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Group, Tree};
@@ -39,19 +40,51 @@ pub(crate) struct Hello {
     pub ca_bundle: Option<PathBuf>,
     /// Only look around, answer [`Reply::Probed`] and end.
     pub probe: bool,
+    /// Become the broker of a nursery.
+    pub nursery: Option<Nursery>,
 }
+
+/// A nursery: sandboxes whose namespaces belong to a user namespace of their own, so that a process in that one, a
+/// *zygote*, can put children of its own into them and into nothing else.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Nursery {
+    /// Host ids that it may use; without them it has the one of whoever starts it.
+    pub ids: Option<Ids>,
+}
+
+/// Host ids of a nursery.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Ids {
+    /// Stands for root.
+    pub owner: u32,
+    /// The zygote's; those of sandboxes follow.
+    pub first: u32,
+    pub count: u32,
+}
+
+/// First of the ids of sandboxes, as a nursery's user namespace numbers them.
+const NURSERY_FIRST: u32 = 100_000;
 
 /// What the host asks for after that.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Build a sandbox.
-    Create(Spec),
+    Create { spec: Spec, how: How },
     /// Add read-only mounts to a sandbox that has been built, and perhaps give `/tmp` another size; its mount namespace
     /// comes along.
     Attach {
         mounts: Vec<Mount>,
         tmp_bytes: Option<u64>,
     },
+}
+
+/// What is different about a sandbox.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct How {
+    /// The host keeps its cgroup and lets it go on, by a pipe that comes along; and whether there is one.
+    pub outside: Option<bool>,
+    /// It is for a zygote: no process namespace of its own, since its children must find theirs below.
+    pub zygote: bool,
 }
 
 /// What the broker answers.
@@ -61,6 +94,7 @@ pub(crate) enum Reply {
     Hello {
         mode: Mode,
         limits: Limits,
+        tree: Tree,
     },
     Probed(probe::Probe),
     /// A sandbox is being built; control socket, pidfd of its init and lease come along.
@@ -104,23 +138,82 @@ fn serve() -> Result<(), Fault> {
     if hello.probe {
         return channel::send(&socket, &Reply::Probed(probe::look(&hello)), &[]).step("answering");
     }
-    match Broker::prepare(&hello) {
+    match hello.nursery {
+        Some(nursery) => nurse(&hello, nursery, socket),
+        None => work(Broker::prepare(&hello), &socket),
+    }
+}
+
+fn work(prepared: Result<Broker, Reply>, socket: &OwnedFd) -> Result<(), Fault> {
+    match prepared {
         Ok(mut broker) => {
             let reply = Reply::Hello {
                 mode: broker.mode,
                 limits: broker.tree.limits(),
+                tree: broker.tree.clone(),
             };
-            channel::send(&socket, &reply, &[]).step("answering")?;
-            let result = broker.run(&socket);
+            channel::send(socket, &reply, &[]).step("answering")?;
+            let result = broker.run(socket);
             broker.end();
             result
         }
-        Err(reply) => channel::send(&socket, &reply, &[]).step("answering"),
+        Err(reply) => channel::send(socket, &reply, &[]).step("answering"),
     }
+}
+
+/// Clones the broker of a nursery into its namespaces, where it is pid 1, and waits for its end.
+fn nurse(hello: &Hello, nursery: Nursery, socket: OwnedFd) -> Result<(), Fault> {
+    let (go, go_there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
+    let flags = sys::CLONE_NEWUSER | sys::CLONE_NEWPID | sys::CLONE_NEWNS;
+    let Some((pid, pidfd)) = sys::clone3(flags, None).step("clone3")? else {
+        drop(go_there);
+        let ready = rustix::io::read(&go, &mut [0]).is_ok_and(|count| count == 1);
+        let done = if ready {
+            work(Broker::of_nursery(hello, nursery), &socket)
+        } else {
+            Ok(())
+        };
+        sys::exit_now(i32::from(done.is_err()));
+    };
+    // The socket must be the clone's alone, so that its end is seen.
+    drop((socket, go));
+    sys::close_all_except(&[2, go_there.as_raw_fd(), pidfd.as_raw_fd()]).step("closing")?;
+    let pid = pid.as_raw_nonzero();
+    let map = |name: &str, text: String| fs::write(format!("/proc/{pid}/{name}"), text).step(name);
+    match nursery.ids {
+        Some(Ids {
+            owner,
+            first,
+            count,
+        }) => {
+            let rest = count - 2;
+            let ids = |user: u32, init: u32| {
+                format!(
+                    "0 {owner} 1\n{user} {first} 1\n{init} {} 1\n{NURSERY_FIRST} {} {rest}\n",
+                    first + 1,
+                    first + 2
+                )
+            };
+            map("uid_map", ids(rootfs::USER, rootfs::INIT_USER))?;
+            map("gid_map", ids(rootfs::GROUP, rootfs::INIT_GROUP))?;
+        }
+        None => {
+            let uid = rustix::process::geteuid().as_raw();
+            let gid = rustix::process::getegid().as_raw();
+            map("setgroups", "deny".to_owned())?;
+            map("uid_map", format!("0 {uid} 1"))?;
+            map("gid_map", format!("0 {gid} 1"))?;
+        }
+    }
+    rustix::io::write(&go_there, b"g").step("starting the nursery")?;
+    reap(&pidfd, WaitIdOptions::empty());
+    Ok(())
 }
 
 struct Broker {
     mode: Mode,
+    /// How files are made: a nursery has users to give away, and none of root's other rights.
+    files: Mode,
     tree: Tree,
     filter: Filter,
     /// Host uid that stands for root inside every sandbox.
@@ -151,12 +244,55 @@ struct Entry {
 impl Broker {
     fn prepare(hello: &Hello) -> Result<Broker, Reply> {
         let mode = enter_namespaces().map_err(Reply::Impossible)?;
-        let mut tree = Tree::detect(Path::new("/"), &hello.cgroup_name);
-        let owner = hello.uid_base;
-        Broker::set_up(hello, mode, &mut tree, owner).map_err(Reply::Failed)
+        let tree = Tree::detect(Path::new("/"), &hello.cgroup_name);
+        let ids = Slots::new(
+            mode,
+            hello.uid_base,
+            hello.uid_base + 1,
+            hello.uid_count - 1,
+        );
+        Broker::set_up(hello, mode, tree, ids, hello.uid_base).map_err(Reply::Failed)
     }
 
-    fn set_up(hello: &Hello, mode: Mode, tree: &mut Tree, owner: u32) -> Result<Broker, Fault> {
+    /// In the nursery's namespaces, whose root we become.
+    fn of_nursery(hello: &Hello, nursery: Nursery) -> Result<Broker, Reply> {
+        let become_root = || -> Result<(), Fault> {
+            init::become_user(0, 0)?;
+            // Changing users clears it, and our own files in /proc must stay ours.
+            rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step("dumpable")?;
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                .step("parent death signal")
+        };
+        become_root().map_err(Reply::Failed)?;
+        let tree = Tree::None {
+            why: "whoever made the nursery keeps the limits".to_owned(),
+        };
+        let ids = match nursery.ids {
+            Some(ids) => Slots::new(Mode::Root, 0, NURSERY_FIRST, ids.count - 2),
+            None => Slots::new(Mode::UserNamespace, 0, 0, 1),
+        };
+        let made = Broker::set_up(hello, Mode::UserNamespace, tree, ids, 0);
+        let mut broker = made.map_err(Reply::Failed)?;
+        broker.mode = broker.slots.mode;
+        broker.filter = Filter::compile_for_nurseries();
+        // Its own, since the host's numbers processes otherwise.
+        let proc = || -> Result<(), Fault> {
+            fs::create_dir("/proc").step("mkdir /proc")?;
+            rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None)
+                .step("mounting /proc")
+        };
+        proc().map_err(Reply::Failed)?;
+        broker.slots.proc = "/proc".to_owned();
+        Ok(broker)
+    }
+
+    fn set_up(
+        hello: &Hello,
+        mode: Mode,
+        mut tree: Tree,
+        slots: Slots,
+        owner: u32,
+    ) -> Result<Broker, Fault> {
         let most = rustix::process::getrlimit(Resource::Nofile).maximum;
         rustix::process::setrlimit(
             Resource::Nofile,
@@ -172,13 +308,6 @@ impl Broker {
         let instance = instance_name(std::process::id()).unwrap_or_else(|| "unknown".to_owned());
         tree.remove_stale(Path::new("/"), STALE_WAIT, is_alive);
         tree.enter_instance(Path::new("/"), &instance)?;
-        let slots = Slots {
-            mode,
-            uid_base: hello.uid_base,
-            uid_count: hello.uid_count,
-            free: Vec::new(),
-            made: Vec::new(),
-        };
         let idmap = match mode {
             Mode::Root => Some(make_user_namespace(&[(0, owner)], &[(0, owner)], "/proc")?),
             Mode::UserNamespace => None,
@@ -193,7 +322,8 @@ impl Broker {
         let home = rootfs::mount_namespace()?;
         Ok(Broker {
             mode,
-            tree: tree.clone(),
+            files: mode,
+            tree,
             filter,
             owner,
             idmap,
@@ -210,6 +340,8 @@ impl Broker {
             for at in ended {
                 self.settle(at);
             }
+            // The broker of a nursery is the last parent of what its zygote left; inits reaped here are seen to be gone.
+            while rustix::process::getpid().is_init() && sys::reap(false).is_some() {}
             self.sandboxes
                 .retain(|entry| !(entry.dead && entry.released && clean(entry)));
             self.slots
@@ -223,7 +355,7 @@ impl Broker {
                 return Ok(());
             };
             let done = match order {
-                Order::Create(spec) => self.create(&spec),
+                Order::Create { spec, how } => self.create(&spec, how),
                 Order::Attach { mounts, tmp_bytes } => self.attach(&mounts, tmp_bytes, &fds),
             };
             let sent = match done {
@@ -253,10 +385,12 @@ impl Broker {
                 owners.push(at);
             }
         }
+        // The init of a nursery's sandbox ends when we have reaped what a zygote that is gone had put into it.
+        let reaper = rustix::process::getpid().is_init();
         let busy = self
             .sandboxes
             .iter()
-            .any(|entry| entry.dead && entry.released);
+            .any(|entry| entry.released && (entry.dead || reaper));
         let limit = busy.then(|| channel::timespec(RETRY));
         match rustix::event::poll(&mut fds, limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -288,19 +422,20 @@ impl Broker {
         }
     }
 
-    fn create(&mut self, spec: &Spec) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+    fn create(&mut self, spec: &Spec, how: How) -> Result<(Reply, Vec<OwnedFd>), Fault> {
         let (root, id) = (Path::new(HOST), format!("{}-{}", spec.name, self.next_id));
         self.next_id += 1;
-        rootfs::make_targets(spec, self.mode, self.owner)?;
+        rootfs::make_targets(spec, self.files, self.owner)?;
         let slot = self.slots.take()?;
         let (lease, lease_there) = channel::pair().step("socketpair")?;
         let group = self.tree.create(root, &id, spec)?;
-        let made = self.fork(spec, slot, group.as_ref());
+        let made = self.fork(spec, how, slot, group.as_ref());
         if let (Err(_), Some(group)) = (&made, &group) {
             group.remove(root);
         }
         let (pid, init, control, go) = made?;
         let for_host = init.try_clone().step("dup");
+        let go_for_host = how.outside.map(|_| go.try_clone().step("dup"));
         // From here on it is reaped and cleaned up, whatever happens to the answer.
         self.sandboxes.push(Entry {
             slot,
@@ -314,7 +449,10 @@ impl Broker {
         let init = pid.as_raw_nonzero().get();
         Ok((
             Reply::Created { init, group },
-            vec![control, for_host?, lease_there],
+            [control, for_host?, lease_there]
+                .into_iter()
+                .chain(go_for_host.transpose()?)
+                .collect(),
         ))
     }
 
@@ -353,6 +491,7 @@ impl Broker {
     fn fork(
         &self,
         spec: &Spec,
+        how: How,
         slot: usize,
         group: Option<&Group>,
     ) -> Result<(Pid, OwnedFd, OwnedFd, OwnedFd), Fault> {
@@ -369,16 +508,22 @@ impl Broker {
         let seed = Seed {
             spec,
             mode: self.mode,
+            files: self.files,
+            how,
             owner: self.owner,
             control,
             go,
             userns: self.slots.user_namespace(slot),
             idmap: self.idmap.as_ref().map(AsFd::as_fd),
             filter: &self.filter,
-            best_effort: group.is_none(),
+            best_effort: !how.outside.unwrap_or(group.is_some()),
         };
-        let made =
-            sys::clone3(sys::CLONE_NEW_ALL, unified.as_ref().map(AsFd::as_fd)).step("clone3")?;
+        let flags = if how.zygote {
+            sys::CLONE_NEW_ALL & !sys::CLONE_NEWPID
+        } else {
+            sys::CLONE_NEW_ALL
+        };
+        let made = sys::clone3(flags, unified.as_ref().map(AsFd::as_fd)).step("clone3")?;
         let Some((pid, pidfd)) = made else {
             init::run(&seed)
         };
@@ -388,6 +533,9 @@ impl Broker {
             }
             _ => Ok(()),
         };
+        if how.outside.is_some() {
+            return Ok((pid, pidfd, control_there, go_there));
+        }
         let started = attached.and_then(|()| {
             rustix::io::write(&go_there, b"g")
                 .step("starting the init")
@@ -406,6 +554,10 @@ impl Broker {
     fn end(&mut self) {
         for entry in &self.sandboxes {
             kill(entry);
+        }
+        if rustix::process::getpid().is_init() {
+            // Our own end is that of everything in the nursery.
+            return;
         }
         for entry in &mut self.sandboxes {
             if !entry.dead {
@@ -509,42 +661,53 @@ fn make_user_namespace(
 /// Host ids: one pair (function and init) per living sandbox, each with its user namespace, used again and again.
 struct Slots {
     mode: Mode,
-    uid_base: u32,
-    uid_count: u32,
+    /// Stands for root inside.
+    root: u32,
+    first: u32,
+    count: u32,
+    /// Where processes are numbered as we number them.
+    proc: String,
     free: Vec<usize>,
     made: Vec<OwnedFd>,
 }
 
 impl Slots {
+    fn new(mode: Mode, root: u32, first: u32, count: u32) -> Slots {
+        Slots {
+            mode,
+            root,
+            first,
+            count,
+            proc: format!("{HOST}/proc"),
+            free: Vec::new(),
+            made: Vec::new(),
+        }
+    }
+
     fn take(&mut self) -> Result<usize, Fault> {
         if let Some(slot) = self.free.pop() {
             return Ok(slot);
         }
         let slot = self.made.len();
-        let proc = format!("{HOST}/proc");
+        let proc = self.proc.as_str();
         let made = match self.mode {
             Mode::Root => {
-                // The first id of the range stands for root.
-                let at = u32::try_from(slot)
-                    .unwrap_or(u32::MAX)
-                    .saturating_mul(2)
-                    .saturating_add(1);
-                if at + 1 >= self.uid_count {
+                let at = u32::try_from(slot).unwrap_or(u32::MAX).saturating_mul(2);
+                if at.saturating_add(1) >= self.count {
                     return Err(Fault {
                         step: "no host uid is free".to_owned(),
                         errno: libc::EAGAIN,
                     });
                 }
-                let (root, user, init) =
-                    (self.uid_base, self.uid_base + at, self.uid_base + at + 1);
+                let (root, user, init) = (self.root, self.first + at, self.first + at + 1);
                 make_user_namespace(
                     &[(0, root), (rootfs::USER, user), (rootfs::INIT_USER, init)],
                     &[(0, root), (rootfs::GROUP, user), (rootfs::INIT_GROUP, init)],
-                    &proc,
+                    proc,
                 )?
             }
             Mode::UserNamespace => {
-                make_user_namespace(&[(rootfs::USER, 0)], &[(rootfs::GROUP, 0)], &proc)?
+                make_user_namespace(&[(rootfs::USER, 0)], &[(rootfs::GROUP, 0)], proc)?
             }
         };
         self.made.push(made);

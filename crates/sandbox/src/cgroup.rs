@@ -21,7 +21,7 @@ const PERIOD_LONG_US: u64 = 100_000;
 const QUOTA_US_MIN: u64 = 1_000;
 
 /// Where groups can be made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Tree {
     /// One hierarchy.
     V2 { base: PathBuf },

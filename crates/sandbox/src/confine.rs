@@ -9,18 +9,22 @@ use crate::channel::Fault;
 
 /// Confines the current thread, for ever, as far as the kernel's Landlock goes: everything that is mounted may be read
 /// and executed (mounts say where not), and only what is below these folders may be changed. A missing one is skipped.
-pub(crate) fn confine(writable: &[String]) -> Result<(), Fault> {
+///
+/// `signals` keeps signals within the domain. The init of a nursery's sandbox must reach what a zygote forked, whose
+/// domain is another; the process namespace is its limit, and its children call [`scope_signals`].
+pub(crate) fn confine(writable: &[String], signals: bool) -> Result<(), Fault> {
+    let scope = if signals {
+        Scope::AbstractUnixSocket | Scope::Signal
+    } else {
+        Scope::AbstractUnixSocket.into()
+    };
     let abi = ABI::V7;
     let use_it = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
     let change = AccessFs::from_write(abi);
-    let landlock = |error: landlock::RulesetError| Fault {
-        step: format!("landlock: {error}"),
-        errno: libc::EINVAL,
-    };
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
-        .and_then(|ruleset| ruleset.scope(Scope::AbstractUnixSocket | Scope::Signal))
+        .and_then(|ruleset| ruleset.scope(scope))
         .and_then(Ruleset::create)
         .map_err(landlock)?;
     let everywhere = [("/", use_it)].into_iter();
@@ -33,4 +37,21 @@ pub(crate) fn confine(writable: &[String]) -> Result<(), Fault> {
             .map_err(landlock)?;
     }
     ruleset.restrict_self().map(drop).map_err(landlock)
+}
+
+/// Confines the current thread and all that comes of it, for ever, to signals and abstract sockets of its own domain.
+pub(crate) fn scope_signals() -> Result<(), Fault> {
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)
+        .and_then(Ruleset::create)
+        .map_err(landlock)?;
+    ruleset.restrict_self().map(drop).map_err(landlock)
+}
+
+fn landlock(error: landlock::RulesetError) -> Fault {
+    Fault {
+        step: format!("landlock: {error}"),
+        errno: libc::EINVAL,
+    }
 }

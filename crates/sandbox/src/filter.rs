@@ -5,6 +5,8 @@
 //! 0.8 ms of every sandbox's start. Ranges in a binary tree take an eighth. The tests compare it with such
 //! a compiler, call by call.
 
+use std::collections::BTreeMap;
+
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W,
     sock_filter,
@@ -33,6 +35,20 @@ pub(crate) struct Filter(Vec<sock_filter>);
 impl Filter {
     /// Compiles it; done once, in the broker.
     pub fn compile() -> Filter {
+        Filter::of(&syscalls::table())
+    }
+
+    /// The same for the sandboxes of a nursery, whose processes confine themselves.
+    pub fn compile_for_nurseries() -> Filter {
+        Filter::of(&syscalls::nursery_table())
+    }
+
+    /// The same for zygotes, which also enter sandboxes.
+    pub fn compile_for_zygotes() -> Filter {
+        Filter::of(&syscalls::zygote_table())
+    }
+
+    fn of(table: &BTreeMap<u32, Verdict>) -> Filter {
         let mut program = vec![
             load(ARCHITECTURE_AT),
             jump(BPF_JEQ, ARCHITECTURE, 1, 0),
@@ -40,7 +56,7 @@ impl Filter {
             give(libc::SECCOMP_RET_KILL_PROCESS),
             load(NUMBER_AT),
         ];
-        program.extend(tree(&ranges()));
+        program.extend(tree(&ranges(table)));
         Filter(program)
     }
 
@@ -57,8 +73,7 @@ struct Range {
 }
 
 /// The whole table as ranges, from 0 without gaps.
-fn ranges() -> Vec<Range> {
-    let table = syscalls::table();
+fn ranges(table: &BTreeMap<u32, Verdict>) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for number in 0..=UNKNOWN_FROM {
         let otherwise = if number < UNKNOWN_FROM {
@@ -193,8 +208,6 @@ fn refuse(errno: i32) -> sock_filter {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use seccompiler::{
         BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
         SeccompRule, TargetArch,

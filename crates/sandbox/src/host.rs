@@ -1,27 +1,29 @@
 //! The host's side: the broker's handle, sandboxes and their processes.
 
-use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::broker::{Hello, Order, Reply};
-use crate::cgroup::Group;
+use crate::broker::{Hello, How, Ids, Nursery, Order, Reply};
+use crate::cgroup::{Group, Tree};
 use crate::channel::{self, Fault};
+pub use crate::child::Child;
 use crate::init::{Answer, Request};
 use crate::probe::Probe;
-use crate::spec::{Config, Error, Exit, Late, Limits, Mode, Mount, Process, Spec, Usage};
+use crate::spec::{Config, Error, Late, Limits, Mode, Mount, Process, Spec, Usage};
 use crate::warden::{self, Warden};
 
 /// How long the broker or an init may take for one request. They take a millisecond; a machine that is
 /// swapping takes longer.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
+/// Host ids of one nursery: two for its zygote, two for each sandbox.
+const NURSERY_IDS: u32 = 4096;
 /// How long dropping a sandbox waits until nothing of it is left. The broker goes on trying after that.
 const GONE_WAIT: Duration = Duration::from_secs(5);
 
@@ -35,9 +37,25 @@ pub struct Host {
 
 struct Shared {
     broker: Mutex<Broker>,
+    config: Config,
     mode: Mode,
     limits: Limits,
+    tree: Tree,
     warden: Warden,
+    /// Which blocks of host ids nurseries have.
+    blocks: Mutex<Vec<bool>>,
+    /// Of a nursery: whose it is, and its block.
+    parent: Option<(Host, Option<usize>)>,
+    /// Numbers the cgroups of a nursery.
+    next_id: AtomicU64,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some((parent, Some(block))) = &self.parent {
+            parent.blocks()[*block] = false;
+        }
+    }
 }
 
 struct Broker {
@@ -48,23 +66,76 @@ struct Broker {
 impl Host {
     /// Starts the broker. Blocks for a few milliseconds.
     pub fn start(config: &Config) -> Result<Host, Error> {
-        let mut broker = Broker::start(config, false)?;
-        match broker.answer()?.0 {
-            Reply::Hello { mode, limits } => Ok(Host {
-                shared: Arc::new(Shared {
-                    broker: Mutex::new(broker),
-                    mode,
-                    limits,
-                    warden: Warden::start(),
-                }),
+        Host::with(config, None, None)
+    }
+
+    /// Starts a nursery: its sandboxes can take in the children of a process of its own, a [`Zygote`]. It has a broker
+    /// of its own, in a user and a process namespace, and ends with its last handle and sandbox. Blocks for some ten
+    /// milliseconds.
+    pub fn nursery(&self) -> Result<Host, Error> {
+        let (block, ids) = match self.shared.mode {
+            Mode::UserNamespace => (None, None),
+            Mode::Root => {
+                let config = &self.shared.config;
+                let mut blocks = self.blocks();
+                let block = blocks.iter().position(|taken| !taken);
+                let block = block.unwrap_or(blocks.len());
+                let above = u32::try_from(block + 1).unwrap_or(u32::MAX);
+                // From the upper half of the range; the lower one is the first broker's.
+                let offset = above.saturating_mul(NURSERY_IDS);
+                if offset > config.uid_count / 2 {
+                    return Err(Error::Spec("too many nurseries".to_owned()));
+                }
+                match blocks.get_mut(block) {
+                    Some(taken) => *taken = true,
+                    None => blocks.push(true),
+                }
+                let ids = Ids {
+                    owner: config.uid_base,
+                    first: config.uid_base + config.uid_count - offset,
+                    count: NURSERY_IDS,
+                };
+                (Some(block), Some(ids))
+            }
+        };
+        let parent = (self.clone(), block);
+        Host::with(&self.shared.config, Some(Nursery { ids }), Some(parent))
+    }
+
+    fn with(
+        config: &Config,
+        nursery: Option<Nursery>,
+        parent: Option<(Host, Option<usize>)>,
+    ) -> Result<Host, Error> {
+        let mut broker = Broker::start(config, false, nursery)?;
+        let (mode, limits, tree) = match broker.answer()?.0 {
+            Reply::Hello { mode, limits, tree } => (mode, limits, tree),
+            other => return Err(broker.refused(other)),
+        };
+        Ok(Host {
+            shared: Arc::new(Shared {
+                broker: Mutex::new(broker),
+                config: config.clone(),
+                mode,
+                limits,
+                tree,
+                warden: Warden::start(),
+                blocks: Mutex::default(),
+                parent,
+                next_id: AtomicU64::new(1),
             }),
-            other => Err(broker.refused(other)),
-        }
+        })
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, Vec<bool>> {
+        // Every change is one assignment.
+        let blocks = self.shared.blocks.lock();
+        blocks.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// What this machine offers, with advice. Starts a broker for a moment and changes nothing.
     pub fn probe(config: &Config) -> Result<Probe, Error> {
-        let mut broker = Broker::start(config, true)?;
+        let mut broker = Broker::start(config, true, None)?;
         match broker.answer()?.0 {
             Reply::Probed(probe) => Ok(probe),
             other => Err(broker.refused(other)),
@@ -83,17 +154,26 @@ impl Host {
 
     /// Builds a sandbox without processes. Blocks for about a millisecond.
     pub fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
+        self.build(spec, false)
+    }
+
+    pub(crate) fn build(&self, spec: Spec, zygote: bool) -> Result<Sandbox, Error> {
         spec.check()?;
         let spec = Spec {
             mounts: resolved(spec.mounts)?,
             ..spec
         };
-        let order = Order::Create(spec);
-        let (reply, fds) = self.broker().ask(&order, &[])?;
-        let Order::Create(spec) = order else {
-            unreachable!("it was made in the line above")
+        let outside = self.shared.parent.is_some();
+        let outside_group = self.outside_group(&spec)?;
+        let order = Order::Create {
+            spec: spec.clone(),
+            how: How {
+                outside: outside.then_some(outside_group.is_some()),
+                zygote,
+            },
         };
-        let (init, group) = match reply {
+        let (reply, fds) = self.broker().ask(&order, &[])?;
+        let (mut init, group) = match reply {
             Reply::Created { init, group } => (init, group),
             Reply::Failed(fault) => return Err(setup(&fault)),
             _ => return Err(Error::BrokerGone),
@@ -102,6 +182,17 @@ impl Host {
         let (Some(control), Some(pidfd), Some(lease)) = (fds.next(), fds.next(), fds.next()) else {
             return Err(Error::BrokerGone);
         };
+        let mut group = group;
+        if outside {
+            let go = fds.next().ok_or(Error::BrokerGone)?;
+            init = pid_of(&pidfd)?;
+            group = outside_group.as_ref().map(|outside| outside.0.clone());
+            if let Some(group) = &group {
+                let attached = group.attach(Path::new("/"), init);
+                attached.map_err(|fault| io_error(&fault))?;
+            }
+            rustix::io::write(&go, b"g").map_err(|_| Error::Gone)?;
+        }
         // From here on dropping `lease` makes the broker clean up.
         let (answer, files) = receive(&control)?;
         match answer {
@@ -128,6 +219,7 @@ impl Host {
             group,
             tmp: files.next().ok_or(Error::Gone)?,
             mounts: files.next().ok_or(Error::Gone)?,
+            namespaces: Mutex::new(files.collect()),
             memory_bytes: AtomicU64::new(spec.memory_bytes),
             tmp_bytes: AtomicU64::new(spec.tmp_bytes),
             frozen: AtomicBool::new(false),
@@ -141,8 +233,23 @@ impl Host {
             inner,
             listeners,
             udp,
+            _outside_group: outside_group,
             host: self.clone(),
         })
+    }
+
+    /// The cgroup of a sandbox of a nursery, whose broker may not make any.
+    fn outside_group(&self, spec: &Spec) -> Result<Option<OutsideGroup>, Error> {
+        let Some((parent, _)) = &self.shared.parent else {
+            return Ok(None);
+        };
+        let number = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let broker = self.broker().process.id();
+        let id = format!("{}-{broker}-{number}", spec.name);
+        let group = parent.shared.tree.create(Path::new("/"), &id, spec);
+        group
+            .map(|group| group.map(OutsideGroup))
+            .map_err(|fault| setup(&fault))
     }
 
     fn broker(&self) -> MutexGuard<'_, Broker> {
@@ -155,7 +262,7 @@ impl Host {
 }
 
 impl Broker {
-    fn start(config: &Config, probe: bool) -> Result<Broker, Error> {
+    fn start(config: &Config, probe: bool, nursery: Option<Nursery>) -> Result<Broker, Error> {
         let failed = |source| Error::Start {
             path: config.broker_path.clone(),
             source,
@@ -177,6 +284,7 @@ impl Broker {
             resolv_conf: config.resolv_conf.clone(),
             ca_bundle: config.ca_bundle.clone(),
             probe,
+            nursery,
         };
         channel::send(&broker.socket, &hello, &[]).map_err(failed)?;
         Ok(broker)
@@ -254,8 +362,32 @@ pub struct Sandbox {
     inner: Arc<Inner>,
     listeners: Vec<TcpListener>,
     udp: Vec<UdpSocket>,
+    /// Dropped when nothing is left in it.
+    _outside_group: Option<OutsideGroup>,
     /// Keeps the broker alive.
     host: Host,
+}
+
+/// A cgroup that no broker removes.
+struct OutsideGroup(Group);
+
+impl Drop for OutsideGroup {
+    fn drop(&mut self) {
+        let until = std::time::Instant::now() + GONE_WAIT;
+        // Tasks are in it for a moment after they have been reaped.
+        while !self.0.remove(Path::new("/")) && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The pid that we know a process by.
+pub(crate) fn pid_of(pidfd: &OwnedFd) -> Result<i32, Error> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { what: path, source })?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pid:"));
+    let pid = line.and_then(|pid| pid.trim().parse().ok());
+    pid.filter(|pid| *pid > 0).ok_or(Error::Gone)
 }
 
 /// What the warden shares with the sandbox.
@@ -269,6 +401,8 @@ pub(crate) struct Inner {
     tmp: OwnedFd,
     /// Its mount namespace, to attach something later.
     mounts: OwnedFd,
+    /// The other namespaces, in a nursery, until a child of the zygote has entered them.
+    namespaces: Mutex<Vec<OwnedFd>>,
     memory_bytes: AtomicU64,
     tmp_bytes: AtomicU64,
     frozen: AtomicBool,
@@ -317,10 +451,23 @@ impl Sandbox {
             mounts: resolved(late.mounts)?,
             tmp_bytes: (tmp != tmp_before).then_some(tmp),
         };
-        match self.host.broker().ask(&order, &[inner.mounts.as_fd()])?.0 {
+        match self
+            .mounter()
+            .broker()
+            .ask(&order, &[inner.mounts.as_fd()])?
+            .0
+        {
             Reply::Attached => Ok(()),
             Reply::Failed(fault) => Err(setup(&fault)),
             _ => Err(Error::BrokerGone),
+        }
+    }
+
+    /// Whose broker may mount in it: root's may everywhere, and a nursery's cannot see every file that root can.
+    fn mounter(&self) -> &Host {
+        match &self.host.shared.parent {
+            Some((parent, _)) if parent.shared.mode == Mode::Root => parent,
+            _ => &self.host,
         }
     }
 
@@ -329,6 +476,64 @@ impl Sandbox {
     pub fn spawn(&self, process: Process) -> Result<Child, Error> {
         process.check()?;
         let program = process.argv.first().cloned().unwrap_or_default();
+        let (request, files) = self.request(process);
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        self.started();
+        match self.inner.ask(&request, &fds)? {
+            (Answer::Spawned { pid }, files) => {
+                let mut files = files.into_iter();
+                let (Some(pidfd), Some(end)) = (files.next(), files.next()) else {
+                    return Err(Error::Gone);
+                };
+                Ok(Child::new(pid, pidfd, end))
+            }
+            (Answer::NoExec(fault), _) => Err(Error::Exec {
+                program,
+                source: fault.source(),
+            }),
+            _ => Err(Error::Gone),
+        }
+    }
+
+    /// Has the sandbox of a zygote become its program.
+    pub(crate) fn exec(&self, process: Process) -> Result<(), Error> {
+        let program = process.argv.first().cloned().unwrap_or_default();
+        let (request, files) = self.request(process);
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        self.started();
+        match self.inner.ask(&request, &fds) {
+            // The socket hangs up when the program has been loaded.
+            Err(Error::Gone) => Ok(()),
+            Ok((Answer::NoExec(fault), _)) => Err(Error::Exec {
+                program,
+                source: fault.source(),
+            }),
+            Ok(_) => Err(Error::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Something runs in it from here on.
+    pub(crate) fn started(&self) {
+        self.inner.idle.store(false, Ordering::Release);
+        self.host.shared.warden.wake();
+    }
+
+    pub(crate) fn group(&self) -> Option<&Group> {
+        self.inner.group.as_ref()
+    }
+
+    pub(crate) fn mount_namespace(&self) -> BorrowedFd<'_> {
+        self.inner.mounts.as_fd()
+    }
+
+    /// The namespaces that a zygote's child enters; there are none the second time.
+    pub(crate) fn take_namespaces(&self) -> Vec<OwnedFd> {
+        let namespaces = self.inner.namespaces.lock();
+        std::mem::take(&mut *namespaces.unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn request(&self, process: Process) -> (Request, Vec<OwnedFd>) {
         let (numbers, files): (Vec<_>, Vec<_>) = process.fds.into_iter().unzip();
         let request = Request::Spawn {
             argv: process.argv,
@@ -339,33 +544,12 @@ impl Sandbox {
             stderr: process.stderr.is_some(),
             memory_bytes: self.inner.memory_bytes.load(Ordering::Acquire),
         };
-        let files: Vec<OwnedFd> = files
+        let files = files
             .into_iter()
             .chain(process.stdout)
             .chain(process.stderr)
             .collect();
-        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-        self.inner.idle.store(false, Ordering::Release);
-        self.host.shared.warden.wake();
-        match self.inner.ask(&request, &fds)? {
-            (Answer::Spawned { pid }, files) => {
-                let mut files = files.into_iter();
-                let (Some(pidfd), Some(end)) = (files.next(), files.next()) else {
-                    return Err(Error::Gone);
-                };
-                Ok(Child {
-                    pid,
-                    pidfd,
-                    end,
-                    exit: OnceLock::new(),
-                })
-            }
-            (Answer::NoExec(fault), _) => Err(Error::Exec {
-                program,
-                source: fault.source(),
-            }),
-            _ => Err(Error::Gone),
-        }
+        (request, files)
     }
 
     /// Changes the CPU share; 1000 is one CPU, `None` unthrottled. Nothing happens where limits are best effort.
@@ -655,102 +839,5 @@ impl Inner {
     fn tmp_used(&self) -> u64 {
         rustix::fs::fstatvfs(&self.tmp)
             .map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
-    }
-}
-
-/// A process in a sandbox. Dropping the handle does not end the process.
-#[derive(Debug)]
-pub struct Child {
-    pid: i32,
-    pidfd: OwnedFd,
-    end: OwnedFd,
-    exit: OnceLock<Exit>,
-}
-
-impl Child {
-    /// Its pid inside the sandbox.
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// A pidfd of it.
-    pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
-    }
-
-    /// Becomes readable when [`try_wait`](Child::try_wait) will tell how it ended.
-    pub fn exit_fd(&self) -> BorrowedFd<'_> {
-        self.end.as_fd()
-    }
-
-    /// How it ended, if it did.
-    pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
-        self.wait_timeout(Duration::ZERO)
-    }
-
-    /// Waits for its end.
-    pub fn wait(&self) -> Result<Exit, Error> {
-        loop {
-            if let Some(exit) = self.wait_timeout(Duration::from_secs(3600))? {
-                return Ok(exit);
-            }
-        }
-    }
-
-    /// Waits for its end, but not longer than this.
-    pub fn wait_timeout(&self, limit: Duration) -> Result<Option<Exit>, Error> {
-        if let Some(exit) = self.exit.get() {
-            return Ok(Some(*exit));
-        }
-        let failed = |source: io::Error| Error::Io {
-            what: "waiting for a process".to_owned(),
-            source,
-        };
-        if !channel::wait_readable(&self.end, Some(limit)).map_err(failed)? {
-            return Ok(None);
-        }
-        let mut status = [0; 4];
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.end, &mut status))
-            .map_err(|error| failed(error.into()))?;
-        let exit = match count {
-            4 => exit_of(i32::from_ne_bytes(status)),
-            // The sandbox died with it.
-            _ => Exit::Signal(libc::SIGKILL),
-        };
-        Ok(Some(*self.exit.get_or_init(|| exit)))
-    }
-
-    /// Sends a signal; none once it has ended.
-    pub fn signal(&self, signal: i32) -> Result<(), Error> {
-        let failed = |source: io::Error| Error::Io {
-            what: format!("sending signal {signal}"),
-            source,
-        };
-        let named = Signal::from_named_raw(signal)
-            .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
-        match rustix::process::pidfd_send_signal(&self.pidfd, named) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(failed(error.into())),
-        }
-    }
-}
-
-impl AsFd for Child {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.exit_fd()
-    }
-}
-
-impl AsRawFd for Child {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.exit_fd().as_raw_fd()
-    }
-}
-
-fn exit_of(status: i32) -> Exit {
-    if libc::WIFEXITED(status) {
-        Exit::Code(libc::WEXITSTATUS(status))
-    } else {
-        Exit::Signal(libc::WTERMSIG(status))
     }
 }

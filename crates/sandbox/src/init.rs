@@ -16,6 +16,7 @@ use rustix::thread::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::broker::How;
 use crate::channel::{self, Fault, Step};
 use crate::confine;
 use crate::filter::Filter;
@@ -49,7 +50,8 @@ pub(crate) enum Request {
 /// What it answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The sandbox is complete; listeners, UDP sockets, `/tmp` and the mount namespace come along.
+    /// The sandbox is complete; listeners, UDP sockets, `/tmp` and the mount namespace come along, and in a nursery the
+    /// namespaces that a zygote's child enters, in the order of [`NAMESPACES`] and the user namespace last.
     Ready,
     /// A process runs; its pidfd and the pipe that will tell its end come along. The pid is that inside.
     Spawned {
@@ -65,6 +67,9 @@ pub(crate) enum Answer {
 pub(crate) struct Seed<'a> {
     pub spec: &'a Spec,
     pub mode: Mode,
+    /// How files are made.
+    pub files: Mode,
+    pub how: How,
     /// Host uid that stands for root inside.
     pub owner: u32,
     /// To the host.
@@ -78,6 +83,9 @@ pub(crate) struct Seed<'a> {
     pub best_effort: bool,
 }
 
+/// What a child of a zygote enters besides the mount namespace. The first is entered by its parent.
+const NAMESPACES: &[&str] = &["pid", "net", "ipc", "uts", "cgroup"];
+
 /// Runs in the clone; never returns to the broker's code.
 pub(crate) fn run(seed: &Seed<'_>) -> ! {
     // A panic must not unwind into the broker's loop, which this process has a copy of.
@@ -88,7 +96,10 @@ pub(crate) fn run(seed: &Seed<'_>) -> ! {
                 return 1;
             }
             drop(files);
-            serve(seed, &children)
+            match seed.how.zygote {
+                true => become_zygote(seed),
+                false => serve(seed, &children),
+            }
         }
         Err(fault) => {
             // The host may be gone already; then nobody wants to know.
@@ -126,6 +137,12 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
     // When the machine runs out of memory functions go first. Only raising it is allowed to everyone.
     std::fs::write("/host/proc/self/oom_score_adj", "500").step("oom_score_adj")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step("host name")?;
+    if seed.how.zygote {
+        // No network before it is restored, not even its own loopback.
+        let mounts = rootfs::mount_namespace()?;
+        let tmp = rootfs::enter(spec, seed.files, seed.owner, seed.idmap)?;
+        return Ok((vec![tmp, mounts], sys::child_signals().step("signalfd")?));
+    }
     sys::loopback_up().step("loopback")?;
     match spec.egress {
         Egress::None => {}
@@ -133,11 +150,107 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
     }
     let mut files = sockets(spec)?;
     let mounts = rootfs::mount_namespace()?;
-    files.push(rootfs::enter(spec, seed.mode, seed.owner, seed.idmap)?);
+    let namespaces = match seed.how.outside {
+        Some(_) => namespaces(seed)?,
+        None => Vec::new(),
+    };
+    files.push(rootfs::enter(spec, seed.files, seed.owner, seed.idmap)?);
     files.push(mounts);
+    files.extend(namespaces);
     drop_privileges(seed)?;
     let children = sys::child_signals().step("signalfd")?;
     Ok((files, children))
+}
+
+/// Descriptors of what a zygote's child enters.
+fn namespaces(seed: &Seed<'_>) -> Result<Vec<OwnedFd>, Fault> {
+    let own = |name: &&str| File::open(format!("/host/proc/self/ns/{name}")).step(*name);
+    let mut all = NAMESPACES
+        .iter()
+        .map(|name| own(name).map(OwnedFd::from))
+        .collect::<Result<Vec<_>, _>>()?;
+    all.push(seed.userns.try_clone_to_owned().step("dup")?);
+    Ok(all)
+}
+
+/// Executes the zygote that the host asks for. It keeps two of root's rights over its nursery and no others: to enter
+/// the namespaces of sandboxes whose descriptors it is given. A hang-up tells the host that it runs.
+fn become_zygote(seed: &Seed<'_>) -> i32 {
+    let Ok(Some((request, fds))) = channel::receive(&seed.control) else {
+        return 0;
+    };
+    let Request::Spawn {
+        argv,
+        env,
+        cwd,
+        fds: numbers,
+        stdout,
+        stderr,
+        memory_bytes,
+    } = request
+    else {
+        return 1;
+    };
+    let program = Program::new(argv, env, cwd, numbers, stdout, stderr, fds);
+    let program = program.map(|program| Program {
+        memory_bytes,
+        ..program
+    });
+    // Out of the way of the numbers that the program's own descriptors get.
+    let Ok(control) = sys::dup_above(seed.control.as_raw_fd(), SPARE) else {
+        return 1;
+    };
+    let fault = match program.and_then(|program| prepare_zygote(seed, &program).map(|()| program)) {
+        Err(fault) => fault,
+        Ok(program) => {
+            let name = program.argv.first().map(CString::as_c_str);
+            let name = name.unwrap_or_default();
+            Fault::new(EXEC, &sys::execve(name, &program.argv, &program.env))
+        }
+    };
+    let answer = if fault.step == EXEC {
+        Answer::NoExec(fault)
+    } else {
+        Answer::Failed(fault)
+    };
+    // As a message of its own, like those of the channel.
+    let text = serde_json::to_string(&answer).unwrap_or_default();
+    sys::write_raw(control, text.as_bytes());
+    1
+}
+
+fn prepare_zygote(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
+    place(program)?;
+    limit(seed, program.memory_bytes)?;
+    rustix::thread::set_keep_capabilities(true).step("keeping capabilities")?;
+    if seed.mode == Mode::Root {
+        become_user(rootfs::USER, rootfs::GROUP)?;
+    }
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_CHROOT;
+    let bound = CapabilitySets {
+        effective: needed | CapabilitySet::SETPCAP,
+        permitted: needed | CapabilitySet::SETPCAP,
+        inheritable: needed,
+    };
+    rustix::thread::set_capabilities(None, bound).step("capabilities")?;
+    for capability in needed.iter() {
+        rustix::thread::configure_capability_in_ambient_set(capability, true).step("ambient")?;
+    }
+    rustix::thread::set_capabilities_secure_bits(secure_bits()).step("secure bits")?;
+    drop_bounding_set()?;
+    let sets = CapabilitySets {
+        effective: needed,
+        permitted: needed,
+        inheritable: needed,
+    };
+    rustix::thread::set_capabilities(None, sets).step("capabilities")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step("parent death signal")?;
+    rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
+    rustix::process::chdir(program.cwd.as_c_str()).step("chdir")?;
+    // Before any of the function's code, so that no fork can do without it.
+    confine::scope_signals()?;
+    Filter::compile_for_zygotes().load()
 }
 
 /// Made while still privileged, so that low ports work, and inside, so that only the sandbox reaches them.
@@ -162,7 +275,11 @@ fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
         .step("user namespace")?;
     let needed = match seed.mode {
         Mode::Root => {
+            // In a nursery we are root inside as well, who loses them by becoming somebody else.
+            rustix::thread::set_keep_capabilities(true).step("keeping capabilities")?;
             become_user(rootfs::INIT_USER, rootfs::INIT_GROUP)?;
+            let kept = rustix::thread::capabilities(None).step("capabilities")?;
+            set_capabilities(kept.permitted)?;
             CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL
         }
         // There is only one uid to be had.
@@ -171,11 +288,26 @@ fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
             CapabilitySet::empty()
         }
     };
-    let bits = CapabilitiesSecureBits::NO_ROOT
+    rustix::thread::set_capabilities_secure_bits(secure_bits()).step("secure bits")?;
+    drop_bounding_set()?;
+    set_capabilities(needed)?;
+    // Changing users clears both of these, so they come last.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("dumpable")?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .step("parent death signal")?;
+    rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
+    confine::confine(&rootfs::writable(seed.spec), seed.how.outside.is_none())?;
+    seed.filter.load()
+}
+
+fn secure_bits() -> CapabilitiesSecureBits {
+    CapabilitiesSecureBits::NO_ROOT
         | CapabilitiesSecureBits::NO_ROOT_LOCKED
         | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE
-        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED;
-    rustix::thread::set_capabilities_secure_bits(bits).step("secure bits")?;
+        | CapabilitiesSecureBits::NO_CAP_AMBIENT_RAISE_LOCKED
+}
+
+fn drop_bounding_set() -> Result<(), Fault> {
     for number in 0..64 {
         let Some(capability) = CapabilitySet::from_bits(1 << number) else {
             break;
@@ -186,14 +318,7 @@ fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
             other => other.step("bounding set")?,
         }
     }
-    set_capabilities(needed)?;
-    // Changing users clears both of these, so they come last.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step("dumpable")?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .step("parent death signal")?;
-    rustix::thread::set_no_new_privs(true).step("no_new_privs")?;
-    confine::confine(&rootfs::writable(seed.spec))?;
-    seed.filter.load()
+    Ok(())
 }
 
 fn set_capabilities(set: CapabilitySet) -> Result<(), Fault> {
@@ -205,7 +330,7 @@ fn set_capabilities(set: CapabilitySet) -> Result<(), Fault> {
     rustix::thread::set_capabilities(None, sets).step("capabilities")
 }
 
-fn become_user(user: u32, group: u32) -> Result<(), Fault> {
+pub(crate) fn become_user(user: u32, group: u32) -> Result<(), Fault> {
     match rustix::thread::set_thread_groups(&[]) {
         // Forbidden in unprivileged user namespaces, whose groups mean nothing inside.
         Err(rustix::io::Errno::PERM) => {}
@@ -410,17 +535,34 @@ fn child(seed: &Seed<'_>, program: &Program, faults: &OwnedFd) -> ! {
 }
 
 fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
+    place(program)?;
+    limit(seed, program.memory_bytes)?;
+    if seed.mode == Mode::Root {
+        become_user(rootfs::USER, rootfs::GROUP)?;
+    }
+    set_capabilities(CapabilitySet::empty())?;
+    if seed.how.outside.is_some() {
+        confine::scope_signals()?;
+    }
+    rustix::process::chdir(program.cwd.as_c_str()).step("chdir")
+}
+
+/// A session of its own, and the descriptors where the program expects them.
+fn place(program: &Program) -> Result<(), Fault> {
     sys::reset_signals();
     rustix::process::setsid().step("setsid")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let null = rustix::fs::open(
-        "/dev/null",
-        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )
-    .step("open /dev/null")?;
     let moved = |fd: RawFd| sys::dup_above(fd, SPARE).step("dup");
-    let null = moved(null.as_raw_fd())?;
+    let null = {
+        // Closed before its number may become the program's.
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .step("open /dev/null")?;
+        moved(null.as_raw_fd())?
+    };
     let mut fds: Vec<(RawFd, RawFd)> = vec![(null, 0), (null, 1), (null, 2)];
     for (fd, number) in &program.fds {
         fds.push((moved(fd.as_raw_fd())?, *number));
@@ -429,12 +571,7 @@ fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
     for (fd, number) in fds {
         sys::dup_to(fd, number).step("dup2")?;
     }
-    limit(seed, program.memory_bytes)?;
-    if seed.mode == Mode::Root {
-        become_user(rootfs::USER, rootfs::GROUP)?;
-    }
-    set_capabilities(CapabilitySet::empty())?;
-    rustix::process::chdir(program.cwd.as_c_str()).step("chdir")
+    Ok(())
 }
 
 /// Resource limits as AWS sets them, except that there are no core files.

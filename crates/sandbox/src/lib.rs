@@ -18,6 +18,7 @@
 mod broker;
 mod cgroup;
 mod channel;
+mod child;
 mod confine;
 mod filter;
 mod host;
@@ -29,6 +30,7 @@ mod spec;
 mod sys;
 mod syscalls;
 mod warden;
+mod zygote;
 
 pub use broker::broker_main;
 pub use host::{Child, Host, Sandbox};
@@ -37,3 +39,4 @@ pub use route::{Delivery, delivery};
 pub use spec::{
     CA_BUNDLE, Config, Egress, Error, Exit, Late, Limits, Mode, Mount, Process, Spec, Usage,
 };
+pub use zygote::{Outputs, ZYGOTE_FD, Zygote};

@@ -61,6 +61,7 @@ const FOLDERS: &[&str] = &[
     "var",
     "var/lang",
     "var/runtime",
+    "var/sdk",
     "var/task",
 ];
 /// What else of the host's root holds programs: folders, or links into `/usr`.

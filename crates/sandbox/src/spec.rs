@@ -28,7 +28,8 @@ pub struct Config {
     pub broker_args: Vec<String>,
     /// First of the host uids (and gids) given to sandboxes when running as root. Must not be used by anyone else.
     pub uid_base: u32,
-    /// How many of them there are. Two are used per living sandbox, one is shared.
+    /// How many of them there are. Two are used per living sandbox, one is shared, and nurseries take blocks of 4096
+    /// from the end.
     pub uid_count: u32,
     /// Name of the cgroup under which every instance keeps its own.
     pub cgroup_name: String,
@@ -58,7 +59,7 @@ impl Config {
             broker_args: args.into_iter().map(Into::into).collect(),
             // Above the range of systemd-nspawn (524288 to 1879048191) and below the sign bit.
             uid_base: 0x7000_0000,
-            uid_count: 32_768,
+            uid_count: 1 << 20,
             cgroup_name: "mayfly".to_owned(),
             // Without a socket on that port asking is refused at once; with one, it answers when its own
             // resolvers have had their time.

@@ -13,6 +13,8 @@ pub(crate) const CLONE_NEW_ALL: u64 = (libc::CLONE_NEWPID
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS) as u64;
 pub(crate) const CLONE_NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+pub(crate) const CLONE_NEWPID: u64 = libc::CLONE_NEWPID as u64;
+pub(crate) const CLONE_NEWNS: u64 = libc::CLONE_NEWNS as u64;
 
 /// `struct clone_args` up to the cgroup field (Linux 5.7).
 #[repr(C)]

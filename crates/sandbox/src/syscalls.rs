@@ -58,6 +58,37 @@ pub(crate) fn table() -> BTreeMap<u32, Verdict> {
     table
 }
 
+/// What the sandboxes of a nursery may call besides: to confine themselves further, since their init leaves that to each
+/// of its children.
+pub(crate) fn nursery_table() -> BTreeMap<u32, Verdict> {
+    let mut table = table();
+    for call in [
+        444, // landlock_create_ruleset
+        445, // landlock_add_rule
+        446, // landlock_restrict_self
+    ] {
+        table.insert(number(call), Verdict::Allow);
+    }
+    table
+}
+
+/// What a zygote may call besides that: to enter namespaces that it holds a descriptor of, and to give up rights.
+/// Its children keep this table; without capabilities it lets them do no more than the plain one.
+pub(crate) fn zygote_table() -> BTreeMap<u32, Verdict> {
+    const CAPBSET_DROP: u32 = 24;
+    const SET_SECUREBITS: u32 = 28;
+    let mut table = nursery_table();
+    table.insert(number(libc::SYS_setns), Verdict::Allow);
+    let prctls: Vec<u32> = PRCTLS
+        .iter()
+        .copied()
+        .chain([CAPBSET_DROP, SET_SECUREBITS])
+        .collect();
+    let verdict = Verdict::If(one_of(0, ALL, &prctls));
+    table.insert(number(libc::SYS_prctl), verdict);
+    table
+}
+
 /// The mask of a plain comparison.
 const ALL: u32 = u32::MAX;
 

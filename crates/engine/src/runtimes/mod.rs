@@ -46,6 +46,8 @@ pub struct Runtime {
     pub deprecated: bool,
     /// Whether its bootstrap can wait for an assignment before it knows its function.
     pub parks: bool,
+    /// Whether it can be forked when it has run a function's init.
+    pub forks: bool,
 }
 
 /// A host path seen inside the sandbox, read-only.
@@ -278,5 +280,6 @@ fn provided(known: &'static Identifier) -> Runtime {
         version: format!("{version}.v1"),
         deprecated: known.lifecycle != Lifecycle::Current,
         parks: false,
+        forks: false,
     }
 }

@@ -13,6 +13,8 @@ use super::{HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 
 /// The bootstrap, for every version.
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
+/// What a template is besides.
+const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py");
 /// Folders of a distribution's own Python: they are part of every sandbox's root, where `/var/lang` cannot cover them.
 const SYSTEM_PREFIXES: &[&str] = &["/usr", "/usr/local"];
 
@@ -31,6 +33,7 @@ pub(super) fn runtime(
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
     let script = folder.join("bootstrap.py");
     write_if_changed(&script, BOOTSTRAP.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
     let compiled = compile(python, &script, &folder);
     let mut mounts = vec![Mount {
         source: folder,
@@ -54,6 +57,8 @@ pub(super) fn runtime(
         version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
         digest: digest(python),
         parks: true,
+        // Older ones cannot be given descriptors.
+        forks: (python.major, python.minor) >= (3, 5),
         ..runtime_facts(known, python)
     })
 }
@@ -133,6 +138,7 @@ fn runtime_facts(known: &'static Identifier, python: &Python) -> Runtime {
         digest: String::new(),
         deprecated: known.lifecycle != Lifecycle::Current,
         parks: false,
+        forks: false,
     }
 }
 
@@ -180,6 +186,7 @@ fn digest(python: &Python) -> String {
     let version = format!("{}.{}.{}", python.major, python.minor, python.micro);
     hex_digest(&[
         BOOTSTRAP.as_bytes(),
+        ZYGOTE.as_bytes(),
         python.sha256.as_bytes(),
         version.as_bytes(),
     ])

@@ -10,3 +10,4 @@ mod parked;
 mod prediction;
 mod protocol;
 mod provisioned;
+mod templates;

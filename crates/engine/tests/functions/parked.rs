@@ -106,8 +106,14 @@ async fn a_failing_init_is_told_as_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_are_those_of_the_function() {
     let bed = Bed::new();
-    let mut spec =
-        bed.function("def handler(event, context):\n    return len(bytearray(event << 20))");
+    let code = "
+import time
+def handler(event, context):
+    held = bytearray(event << 20)
+    if event > 100: time.sleep(5)
+    return len(held)
+";
+    let mut spec = bed.function(code);
     spec.memory_mb = 128;
     let spec = Arc::new(spec);
     ahead(&bed, &spec).await;

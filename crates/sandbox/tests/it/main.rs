@@ -7,4 +7,5 @@ mod egress;
 mod escape;
 mod leaks;
 mod limits;
+mod nursery;
 mod rootless;

@@ -1,0 +1,333 @@
+//! Environments that are forks of one that has been initialised: what they share, what they must not, and when there is
+//! no template.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{FunctionSpec, Initialization};
+
+use crate::bed::Bed;
+
+fn snap(bed: &Bed, code: &str) -> Arc<FunctionSpec> {
+    let mut spec = bed.function(code);
+    spec.initialization = Initialization::SnapStart;
+    Arc::new(spec)
+}
+
+async fn prepared(bed: &Bed, spec: &Arc<FunctionSpec>) {
+    let prepared = bed.engine.prepare(spec.clone()).await.unwrap();
+    assert_eq!(prepared.template, Ok(()), "{}", bed.recorder.text());
+}
+
+/// What the answers of `count` environments at once are.
+async fn at_once(bed: &Arc<Bed>, spec: &Arc<FunctionSpec>, count: usize) -> Vec<serde_json::Value> {
+    let mut running = Vec::new();
+    for _ in 0..count {
+        let (bed, spec) = (bed.clone(), spec.clone());
+        running.push(tokio::spawn(async move { bed.invoke(&spec, "{}").await }));
+    }
+    let mut answers = Vec::new();
+    for one in running {
+        let answer = one.await.unwrap();
+        assert!(
+            !answer.failed(),
+            "{} {}",
+            answer.text(),
+            bed.recorder.text()
+        );
+        answers.push(serde_json::from_str(&answer.text()).unwrap());
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_runs_once_and_children_are_told_apart() {
+    let bed = Arc::new(Bed::new());
+    let spec = snap(
+        &bed,
+        "
+import os, random, time, uuid
+print('init ran')
+made = random.random()
+data = open('/var/task/app.py')
+data.read(5)
+open('/tmp/left', 'w').write('by init')
+counter = [0]
+def handler(event, context):
+    counter[0] += 1
+    time.sleep(0.2)
+    open('/tmp/mine', 'a').write('x')
+    return {'made': made, 'random': random.random(), 'uuid': str(uuid.uuid4()), 'count': counter[0],
+            'left': open('/tmp/left').read(), 'mine': open('/tmp/mine').read(), 'at': data.tell(), 'next': data.read(3),
+            'key': os.environ['AWS_ACCESS_KEY_ID'], 'type': os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'],
+            'stream': os.environ.get('AWS_LAMBDA_LOG_STREAM_NAME'),
+            'parked': sorted(n for n in os.environ if 'MAYFLY' in n)}
+",
+    );
+    prepared(&bed, &spec).await;
+    let answers = at_once(&bed, &spec, 3).await;
+    let different = |name: &str| {
+        let mut values: Vec<String> = answers.iter().map(|a| a[name].to_string()).collect();
+        values.sort();
+        values.dedup();
+        values.len()
+    };
+    assert_eq!(different("made"), 1);
+    for name in ["random", "uuid"] {
+        assert_eq!(different(name), 3, "{name}: {answers:?}");
+    }
+    for answer in &answers {
+        assert_eq!(answer["count"], 1);
+        assert_eq!(answer["left"], "by init");
+        assert_eq!(answer["mine"], "x");
+        assert_eq!(answer["at"], 5);
+        assert_eq!(answer["next"], "rt ");
+        assert_eq!(answer["key"], "ASIAEXAMPLE");
+        assert_eq!(answer["type"], "snap-start");
+        // As on AWS, where SnapStart has no such variable.
+        assert_eq!(answer["stream"], serde_json::Value::Null);
+        assert_eq!(answer["parked"], serde_json::json!([]));
+    }
+    let text = bed.recorder.text();
+    assert_eq!(text.matches("init ran").count(), 1, "{text}");
+    assert_eq!(text.matches("RESTORE_START").count(), 3, "{text}");
+    assert_eq!(text.matches("\tRestore Duration: ").count(), 3, "{text}");
+    assert!(!text.contains("\tInit Duration: "), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_has_no_more_rights_than_an_executed_runtime() {
+    let bed = Arc::new(Bed::new());
+    let code = "
+import ctypes, json, os, socket
+def attempt(work):
+    try: return repr(work())
+    except Exception as error: return '%s %s' % (type(error).__name__, getattr(error, 'errno', ''))
+def call(number, *args):
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(number, *args), ctypes.get_errno()
+def handler(event, context):
+    fds = {}
+    for fd in os.listdir('/proc/self/fd'):
+        try: fds[fd] = os.readlink('/proc/self/fd/' + fd).split(':')[0]
+        except OSError: pass
+    status = {l.split(':')[0]: l.split(':')[1].split() for l in open('/proc/self/status')}
+    return json.dumps({
+        'status': [status[n] for n in ('CapEff', 'CapPrm', 'CapInh', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp', 'Groups',
+                                       'Uid', 'Gid')],
+        'fds': sorted(fds.values()), 'pids': len([p for p in os.listdir('/proc') if p.isdigit()]),
+        'parent': os.getppid(), 'session': os.getsid(0) == os.getpid(), 'host': socket.gethostname(),
+        'write': attempt(lambda: open('/var/task/x', 'w')), 'etc': attempt(lambda: open('/etc/x', 'w')),
+        'shadow': attempt(lambda: open('/etc/shadow')), 'dev': sorted(os.listdir('/dev')),
+        'mount': call(165, b'none', b'/tmp', b'tmpfs', 0, None), 'unshare': call(272, 0x10000000),
+        'chroot': attempt(lambda: os.chroot('/tmp')), 'setuid': attempt(lambda: os.setuid(0)),
+        'hostname': attempt(lambda: socket.sethostname('x')), 'kill': attempt(lambda: os.kill(1, 9)),
+        'cgroup': [l.split(':')[-1].strip() for l in open('/proc/self/cgroup') if 'memory' in l],
+        'nofile': __import__('resource').getrlimit(7), 'umask': oct(os.umask(0o22)),
+        'root': sorted(os.listdir('/')), 'abstract': attempt(lambda: socket.socket(socket.AF_VSOCK)),
+    }, sort_keys=True)
+";
+    let mut executed = bed.function(code);
+    executed.env = vec![("PYTHONWARNINGS".to_owned(), "ignore".to_owned())];
+    let executed = Arc::new(executed);
+    let spec = snap(&bed, code);
+    prepared(&bed, &spec).await;
+    let mut expected = at_once(&bed, &executed, 1).await.remove(0);
+    let mut found = at_once(&bed, &spec, 1).await.remove(0);
+    let parse = |value: &mut serde_json::Value| -> serde_json::Value {
+        serde_json::from_str(value.as_str().unwrap()).unwrap()
+    };
+    assert!(
+        bed.recorder.text().contains("RESTORE_START"),
+        "it is no fork"
+    );
+    let (mut expected, mut found) = (parse(&mut expected), parse(&mut found));
+    // The fork's parent is out of sight, so it looks like none.
+    expected["parent"] = 0.into();
+    found["parent"] = 0.into();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_forked_is_refused_and_runs_without() {
+    let bed = Bed::new();
+    for (name, left, reason) in [
+        (
+            "thread",
+            "import threading\nthreading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+            "threads",
+        ),
+        (
+            "process",
+            "import subprocess\nsubprocess.Popen(['sleep', '9'])",
+            "child processes",
+        ),
+        (
+            "socket",
+            "import socket\nkept = socket.socketpair()",
+            "socket",
+        ),
+        ("pipe", "import os\nkept = os.pipe()", "pipe"),
+        (
+            "tmp",
+            "open('/tmp/large', 'wb').write(bytes(2 << 20))",
+            "in /tmp",
+        ),
+        (
+            "network",
+            "import socket\nsocket.create_connection(('127.0.0.1', 4566))",
+            "without network",
+        ),
+    ] {
+        let code =
+            format!("import time\n{left}\ndef handler(event, context):\n    return '{name}'");
+        let spec = snap(&bed, &code);
+        let prepared = bed.engine.prepare(spec.clone()).await.unwrap();
+        let why = prepared.template.unwrap_err();
+        assert!(why.contains(reason), "{name}: {why}");
+        bed.invoke(&spec, "{}").await.gives(&format!("\"{name}\""));
+        assert_eq!(
+            bed.recorder.text().matches(&why).count(),
+            1,
+            "{}",
+            bed.recorder.text()
+        );
+        bed.engine.retire("");
+    }
+    assert_eq!(bed.engine.templates(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_fails_fails_the_preparation() {
+    let bed = Bed::new();
+    match bed
+        .engine
+        .prepare(snap(&bed, "raise ValueError('no')"))
+        .await
+    {
+        Err(engine::Unprepared::Init { error_type, .. }) => assert_eq!(error_type, "ValueError"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_run_on_both_sides() {
+    let bed = Arc::new(Bed::new());
+    let hooks = "
+before, after = [], []
+def register_before_snapshot(f, *a, **k): before.append((f, a, k))
+def register_after_restore(f, *a, **k): after.append((f, a, k))
+def get_before_snapshot(): return before
+def get_after_restore(): return after
+";
+    let code = "
+import snapshot_restore_py as hooks
+seen = []
+hooks.register_before_snapshot(seen.append, 'first')
+hooks.register_before_snapshot(seen.append, 'second')
+hooks.register_after_restore(seen.append, 'third')
+def handler(event, context): return seen
+";
+    let python = bed.python();
+    let files = [("app.py", code), ("snapshot_restore_py.py", hooks)];
+    let mut spec = bed.function_on(python.clone(), "app.handler", &files);
+    spec.initialization = Initialization::SnapStart;
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    bed.invoke(&spec, "{}")
+        .await
+        .gives("[\"second\", \"first\", \"third\"]");
+    let failing = code.replace("seen.append, 'third'", "int, 'third'");
+    let files = [
+        ("app.py", failing.as_str()),
+        ("snapshot_restore_py.py", hooks),
+    ];
+    let mut spec = bed.function_on(python, "app.handler", &files);
+    spec.initialization = Initialization::SnapStart;
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    let answer = bed.invoke(&spec, "{}").await;
+    assert!(
+        answer.failed() && answer.text().contains("ValueError"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_that_ends_is_told_and_its_limits_are_the_function_s() {
+    let bed = Bed::new();
+    let code = "
+import os, time
+def handler(event, context):
+    if event == 1: os._exit(3)
+    held = bytearray(event << 20)
+    if event > 100: time.sleep(5)
+    return len(held)
+";
+    let mut spec = FunctionSpec::clone(&snap(&bed, code));
+    // With a CPU's share that fills it in time.
+    spec.memory_mb = 256;
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    let answer = bed.invoke(&spec, "1").await;
+    assert!(answer.text().contains("exit status 3"), "{}", answer.text());
+    assert!(
+        bed.recorder.text().contains("RESTORE_START"),
+        "it is no fork"
+    );
+    bed.engine.retire("");
+    prepared(&bed, &spec).await;
+    bed.invoke(&spec, "50").await.gives(&(50 << 20).to_string());
+    let answer = bed.invoke(&spec, "400").await;
+    assert!(answer.failed(), "{}", answer.text());
+    assert!(
+        bed.recorder.text().contains("Runtime.OutOfMemory"),
+        "{}",
+        bed.recorder.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_end_with_their_version() {
+    let bed = Arc::new(Bed::new());
+    let spec = snap(
+        &bed,
+        "import os\ndef handler(event, context):\n    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']",
+    );
+    prepared(&bed, &spec).await;
+    assert_eq!(bed.engine.templates(), 1);
+    bed.invoke(&spec, "{}").await.gives("\"snap-start\"");
+    assert!(bed.recorder.text().contains("RESTORE_START"));
+    bed.engine.retire(&spec.key);
+    assert_eq!(bed.engine.templates(), 0);
+    for _ in 0..2000 {
+        if bed.engine.environments() == 0 && bed.engine.is_quiet() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(bed.engine.environments(), 0);
+    // A template that was retired is not what the next environment comes from.
+    bed.invoke(&spec, "{}").await.gives("\"snap-start\"");
+    assert_eq!(bed.recorder.text().matches("RESTORE_START").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_out_ends_a_fork() {
+    let bed = Bed::new();
+    let code = "
+import os, time
+def handler(event, context):
+    if event == 1: time.sleep(60)
+    others = [p for p in os.listdir('/proc') if p.isdigit() and int(p) not in (1, os.getpid())]
+    return len(others)
+";
+    let mut spec = FunctionSpec::clone(&snap(&bed, code));
+    spec.timeout = Duration::from_secs(3);
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    let answer = bed.invoke(&spec, "1").await;
+    assert!(answer.text().contains("timed out"), "{}", answer.text());
+    bed.invoke(&spec, "0").await.gives("0");
+}

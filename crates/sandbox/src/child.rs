@@ -1,0 +1,118 @@
+//! A process in a sandbox, as the host holds it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::channel;
+use crate::spec::{Error, Exit};
+
+/// A process in a sandbox. Dropping the handle does not end the process.
+#[derive(Debug)]
+pub struct Child {
+    pid: i32,
+    pidfd: OwnedFd,
+    end: OwnedFd,
+    exit: OnceLock<Exit>,
+}
+
+impl Child {
+    /// `end` tells its wait status and is closed then.
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd, end: OwnedFd) -> Child {
+        Child {
+            pid,
+            pidfd,
+            end,
+            exit: OnceLock::new(),
+        }
+    }
+
+    /// Its pid inside the sandbox.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A pidfd of it.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Becomes readable when [`try_wait`](Child::try_wait) will tell how it ended.
+    pub fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// How it ended, if it did.
+    pub fn try_wait(&self) -> Result<Option<Exit>, Error> {
+        self.wait_timeout(Duration::ZERO)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self) -> Result<Exit, Error> {
+        loop {
+            if let Some(exit) = self.wait_timeout(Duration::from_secs(3600))? {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// Waits for its end, but not longer than this.
+    pub fn wait_timeout(&self, limit: Duration) -> Result<Option<Exit>, Error> {
+        if let Some(exit) = self.exit.get() {
+            return Ok(Some(*exit));
+        }
+        let failed = |source: io::Error| Error::Io {
+            what: "waiting for a process".to_owned(),
+            source,
+        };
+        if !channel::wait_readable(&self.end, Some(limit)).map_err(failed)? {
+            return Ok(None);
+        }
+        let mut status = [0; 4];
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.end, &mut status))
+            .map_err(|error| failed(error.into()))?;
+        let exit = match count {
+            4 => exit_of(i32::from_ne_bytes(status)),
+            // The sandbox died with it.
+            _ => Exit::Signal(libc::SIGKILL),
+        };
+        Ok(Some(*self.exit.get_or_init(|| exit)))
+    }
+
+    /// Sends a signal; none once it has ended.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        let failed = |source: io::Error| Error::Io {
+            what: format!("sending signal {signal}"),
+            source,
+        };
+        let named = Signal::from_named_raw(signal)
+            .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
+        match rustix::process::pidfd_send_signal(&self.pidfd, named) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.exit_fd()
+    }
+}
+
+impl AsRawFd for Child {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.exit_fd().as_raw_fd()
+    }
+}
+
+fn exit_of(status: i32) -> Exit {
+    if libc::WIFEXITED(status) {
+        Exit::Code(libc::WEXITSTATUS(status))
+    } else {
+        Exit::Signal(libc::WTERMSIG(status))
+    }
+}

@@ -1,0 +1,174 @@
+//! Zygotes: processes of a nursery whose forks become the first process of a sandbox.
+//!
+//! A zygote may enter the namespaces that it is given descriptors of, all of which belong to its nursery, and nothing
+//! else: it has no other right, no network, and its own system call filter. What it forks enters a sandbox, gives up
+//! everything, and tells us so before it is let go on. It does that by itself, in the program's own language: see
+//! `runtimes/python/mayfly_zygote.py`.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+use rustix::process::PidfdFlags;
+
+use crate::channel;
+use crate::host::{Child, Host, Sandbox};
+use crate::spec::{Error, Late, Process, Spec};
+
+/// The number of the descriptor that a zygote is asked to fork on.
+pub const ZYGOTE_FD: i32 = 4;
+/// How long a child may take until it is in its sandbox. It takes milliseconds.
+const FORK_WAIT: Duration = Duration::from_secs(5);
+/// Largest message of a zygote.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Descriptors that go along with an order to fork: three of ours, three of the program's, seven namespaces.
+const FDS_MAX: usize = 13;
+
+/// A process that forks on demand.
+pub struct Zygote {
+    sandbox: Sandbox,
+    channel: Mutex<OwnedFd>,
+}
+
+/// What a forked process writes to.
+pub struct Outputs<'a> {
+    /// Standard output and standard error.
+    pub output: BorrowedFd<'a>,
+    /// Descriptor 3.
+    pub third: BorrowedFd<'a>,
+}
+
+impl Host {
+    /// Starts a zygote in a nursery, in a sandbox of its own without network. Its program gets [`ZYGOTE_FD`].
+    pub fn zygote(&self, spec: Spec, late: Late, mut process: Process) -> Result<Zygote, Error> {
+        process.check()?;
+        let sandbox = self.build(spec, true)?;
+        sandbox.attach(late)?;
+        let failed = |source| Error::Io {
+            what: "a zygote's channel".to_owned(),
+            source,
+        };
+        let (channel, there) = channel::pair().map_err(failed)?;
+        process.fds.push((ZYGOTE_FD, there));
+        sandbox.exec(process)?;
+        Ok(Zygote {
+            sandbox,
+            channel: Mutex::new(channel),
+        })
+    }
+}
+
+impl Zygote {
+    /// The next message of the program; `None` when it ended or said nothing in time.
+    pub fn message(&self, limit: Duration) -> Option<Vec<u8>> {
+        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        if !channel::wait_readable(&*channel, Some(limit)).ok()? {
+            return None;
+        }
+        let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+        let (_, length) = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&*channel, bytes.as_mut_slice(), RecvFlags::empty())
+        })
+        .ok()?;
+        bytes.truncate(length);
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Its sandbox, for what it used and when it died.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// Has it fork into a sandbox of its nursery, which must be new. Returns when the child is inside, confined, and
+    /// under the sandbox's limits.
+    pub fn fork(&self, sandbox: &Sandbox, outputs: &Outputs<'_>) -> Result<Child, Error> {
+        let failed = |source: std::io::Error| Error::Io {
+            what: "forking a zygote".to_owned(),
+            source,
+        };
+        let namespaces = sandbox.take_namespaces();
+        let (ready, ready_there) = channel::pair().map_err(failed)?;
+        rustix::net::sockopt::set_socket_passcred(&ready, true)
+            .map_err(|error| failed(error.into()))?;
+        let (end, end_there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| failed(error.into()))?;
+        let mut fds = vec![
+            ready_there.as_fd(),
+            end_there.as_fd(),
+            outputs.output,
+            outputs.third,
+            sandbox.mount_namespace(),
+        ];
+        fds.extend(namespaces.iter().map(AsFd::as_fd));
+        self.order(&fds).map_err(failed)?;
+        drop((ready_there, end_there, namespaces));
+        if !channel::wait_readable(&ready, Some(FORK_WAIT)).map_err(failed)? {
+            return Err(Error::Timeout);
+        }
+        let (inside, pid) = hello(&ready).ok_or(Error::Gone)?;
+        let known = rustix::process::Pid::from_raw(pid).ok_or(Error::Gone)?;
+        let pidfd = rustix::process::pidfd_open(known, PidfdFlags::empty())
+            .map_err(|error| failed(error.into()))?;
+        sandbox.take_in(pid)?;
+        rustix::net::send(&ready, b"g", SendFlags::NOSIGNAL).map_err(|_| Error::Gone)?;
+        Ok(Child::new(inside, pidfd, end))
+    }
+
+    fn order(&self, fds: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if fds.len() > FDS_MAX || !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(std::io::Error::from_raw_os_error(libc::EMSGSIZE));
+        }
+        let bytes = [IoSlice::new(b"fork")];
+        rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(&*channel, &bytes, &mut ancillary, SendFlags::NOSIGNAL)
+        })?;
+        Ok(())
+    }
+}
+
+/// The child's pid, as it knows itself and as the kernel tells us.
+fn hello(ready: &OwnedFd) -> Option<(i32, i32)> {
+    let mut bytes = [0; 32];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::io::retry_on_intr(|| {
+        let mut into = [IoSliceMut::new(&mut bytes)];
+        rustix::net::recvmsg(ready, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })
+    .ok()?;
+    let length = got.bytes;
+    let pid = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmCredentials(credentials) => {
+            Some(credentials.pid.as_raw_nonzero().get())
+        }
+        _ => None,
+    })?;
+    let inside = std::str::from_utf8(&bytes[..length]).ok()?.parse().ok()?;
+    Some((inside, pid))
+}
+
+impl Sandbox {
+    /// Moves a process that has entered it under its limits.
+    fn take_in(&self, pid: i32) -> Result<(), Error> {
+        self.started();
+        match self.group() {
+            Some(group) => group
+                .attach(Path::new("/"), pid)
+                .map_err(|fault| Error::Io {
+                    what: fault.step.clone(),
+                    source: fault.source(),
+                }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+# The template of a function version: a process that has run its init once and is forked for every environment.
+#
+# It runs in a sandbox of its own without any network and with no credentials but a placeholder. On its channel the host
+# sends an order with descriptors; the fork enters the sandbox that they belong to, gives up every right, confines itself
+# with Landlock as the sandbox's own init is, and goes on as the environment's runtime. The template goes on waiting.
+#
+# It refuses to be a template when init left something behind that cannot be had twice: threads, processes, connections.
+import sys
+
+import _signal
+import _socket
+import json
+import os
+import stat
+
+CHANNEL = 4
+USER, GROUP = 993, 990
+CLONE_NEWPID = 0x20000000
+# Numbers that the host's `zygote.rs` and `init.rs` give: what comes with an order, in order.
+READY, END, OUTPUT, FRAMES, MOUNTS, PIDS = 0, 1, 2, 3, 4, 5
+PLACEHOLDER = "MAYFLY-TEMPLATE"
+# Files that init left in /tmp are written again by every child, up to this.
+TMP_BYTES_MAX = 1 << 20
+TMP_FILES_MAX = 256
+ORDER_BYTES = 16
+FDS_MAX = 16
+
+
+class Refused(Exception):
+    """Init left something that a fork cannot have."""
+
+
+class Kernel(object):
+    """The system calls that Python does not have."""
+
+    def __init__(self):
+        ours = "ctypes" not in sys.modules
+        import ctypes
+
+        self.ctypes = ctypes
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.landlock_abi = self.libc.syscall(444, None, ctypes.c_size_t(0), 1)
+        if ours:
+            # The function never asked for it.
+            for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes")]:
+                del sys.modules[name]
+
+    def check(self, result, what):
+        if result < 0:
+            raise OSError(self.ctypes.get_errno(), what)
+        return result
+
+    def enter(self, fd, kind=0):
+        self.check(self.libc.setns(fd, kind), "setns")
+
+    def drop_capabilities(self):
+        """Empties the bounding set and all others, and locks it."""
+        for number in range(64):
+            if self.libc.prctl(24, number, 0, 0, 0) < 0:
+                break
+        self.check(self.libc.prctl(28, 0b11000011, 0, 0, 0), "secure bits")
+        header = (self.ctypes.c_uint32 * 2)(0x20080522, 0)
+        self.check(self.libc.capset(header, (self.ctypes.c_uint32 * 6)()), "capset")
+        # Changing users made the process one that may not look at itself.
+        self.check(self.libc.prctl(4, 1, 0, 0, 0), "dumpable")
+
+    def confine(self):
+        """The Landlock domain of `confine.rs`: everything may be read and executed, and little written."""
+        abi, ctypes = self.landlock_abi, self.ctypes
+        if abi < 1:
+            return
+        bits = {1: 13, 2: 14}.get(abi, 15 if abi < 5 else 16)
+        handled = (1 << bits) - 1
+        use = 1 | 4 | 8
+        # Scopes came with the sixth version, network with the fourth.
+        attributes = (ctypes.c_uint64 * 3)(handled, 0, 3 if abi >= 6 else 0)
+        size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+        ruleset = self.check(self.libc.syscall(444, attributes, ctypes.c_size_t(size), 0), "landlock")
+        for path, access in (("/", use), ("/tmp", handled & ~use), ("/dev", handled & ~use), ("/proc", handled & ~use)):
+            try:
+                folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            except OSError:
+                continue
+            rule = ctypes.create_string_buffer(access.to_bytes(8, sys.byteorder) + folder.to_bytes(4, sys.byteorder), 12)
+            self.check(self.libc.syscall(445, ruleset, 1, rule, 0), "landlock rule")
+            os.close(folder)
+        self.check(self.libc.syscall(446, ruleset, 0), "landlock")
+        os.close(ruleset)
+
+
+# --- what init left ---------------------------------------------------------------------------------------------------
+
+
+class Leftovers(object):
+    """What init left and every child gets its own copy of, or the reason why there is no template."""
+
+    def __init__(self, before):
+        self.files = {}
+        self.tmp = []
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise Refused("init left threads running")
+        try:
+            os.waitpid(-1, os.WNOHANG)
+            raise Refused("init left child processes")
+        except ChildProcessError:
+            pass
+        for fd in open_descriptors() - before:
+            self.look_at(fd)
+        self.read_tmp()
+
+    def look_at(self, fd):
+        try:
+            mode = os.fstat(fd).st_mode
+            name = os.readlink("/proc/self/fd/%d" % fd)
+        except OSError:
+            return
+        if stat.S_ISCHR(mode) and name.startswith("/dev/"):
+            return
+        import fcntl
+
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        if not stat.S_ISREG(mode) or flags & (os.O_WRONLY | os.O_RDWR) or name.startswith("/tmp/"):
+            raise Refused("init left %s open" % name)
+        self.files[fd] = os.lseek(fd, 0, os.SEEK_CUR), os.get_inheritable(fd)
+
+    def read_tmp(self):
+        room = TMP_BYTES_MAX
+        for folder, folders, files in os.walk("/tmp"):
+            for name in folders + files:
+                path = os.path.join(folder, name)
+                mode = os.lstat(path).st_mode
+                data = None
+                if stat.S_ISREG(mode):
+                    with open(path, "rb") as file:
+                        data = file.read(room + 1)
+                    room -= len(data)
+                elif not stat.S_ISDIR(mode):
+                    raise Refused("init left %s in /tmp, which is not a file" % path)
+                self.tmp.append((path, stat.S_IMODE(mode), data))
+                if room < 0 or len(self.tmp) > TMP_FILES_MAX:
+                    raise Refused("init left more in /tmp than %d bytes or %d files" % (TMP_BYTES_MAX, TMP_FILES_MAX))
+
+    def restore(self):
+        """In a child: descriptors of its own, at the same place of the same files, and its own files in /tmp."""
+        for fd, (position, inheritable) in self.files.items():
+            again = os.open("/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
+            os.lseek(again, position, os.SEEK_SET)
+            os.dup2(again, fd, inheritable=inheritable)
+            os.close(again)
+        for path, mode, data in self.tmp:
+            if data is None:
+                os.mkdir(path)
+            else:
+                with open(path, "wb") as file:
+                    file.write(data)
+            os.chmod(path, mode)
+
+
+def open_descriptors():
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
+def placeholder_holders():
+    """The SDK's credential objects that were made of the placeholder while init ran."""
+    if "botocore.credentials" not in sys.modules:
+        return []
+    import gc
+
+    kind = sys.modules["botocore.credentials"].Credentials
+    return [found for found in gc.get_objects() if isinstance(found, kind) and holds_placeholder(found)]
+
+
+def holds_placeholder(credentials):
+    return getattr(credentials, "access_key", None) == PLACEHOLDER
+
+
+def seed_again():
+    """Generators that were seeded before the fork would give the same numbers in every child."""
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed(int.from_bytes(os.urandom(4), "little"))
+
+
+# --- hooks of snapshot_restore_py ---------------------------------------------------------------------------------------
+
+
+def run_before_snapshot():
+    hooks = sys.modules.get("snapshot_restore_py")
+    if hooks is not None:
+        waiting = hooks.get_before_snapshot()
+        while waiting:
+            function, arguments, named = waiting.pop()
+            function(*arguments, **named)
+
+
+def run_after_restore():
+    hooks = sys.modules.get("snapshot_restore_py")
+    if hooks is not None:
+        for function, arguments, named in hooks.get_after_restore():
+            function(*arguments, **named)
+
+
+# --- life ---------------------------------------------------------------------------------------------------------------
+
+
+class Template(object):
+    def __init__(self):
+        self.kernel = Kernel()
+        self.channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, os.dup(CHANNEL))
+        os.close(CHANNEL)
+        os.set_inheritable(self.channel.fileno(), False)
+        self.before = open_descriptors()
+        self.ends = {}
+
+    def say(self, **words):
+        self.channel.send(json.dumps(words).encode("utf-8")[:60000])
+
+    def freeze(self):
+        """Init is over: looks at what it left, and makes what there is cheap to share."""
+        self.leftovers = Leftovers(self.before)
+        self.credentials = placeholder_holders()
+        self.given = dict(os.environ)
+        self.child_handler = _signal.getsignal(_signal.SIGCHLD)
+        import gc
+
+        gc.collect()
+        gc.freeze()
+
+    def serve(self):
+        """Forks whenever it is asked to. Returns in the children, inside of their sandboxes."""
+        _signal.signal(_signal.SIGCHLD, self.reap)
+        self.say(ready=True)
+        while True:
+            data, ancillary, _flags, _from = self.channel.recvmsg(ORDER_BYTES, _socket.CMSG_SPACE(4 * FDS_MAX))
+            if not data:
+                os._exit(0)  # The host is gone, or wants no more of us.
+            fds = descriptors(ancillary)
+            try:
+                self.kernel.enter(fds[PIDS], CLONE_NEWPID)
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        self.become_child(fds)
+                        return
+                    except BaseException as error:
+                        os.write(fds[OUTPUT], ("a fork did not get into its sandbox: %r\n" % (error,)).encode("utf-8"))
+                        os._exit(1)
+                self.ends[pid] = fds.pop(END)
+            except OSError as error:
+                os.write(2, ("a template did not fork: %r\n" % (error,)).encode("utf-8"))
+            for fd in fds:
+                os.close(fd)
+
+    def reap(self, _number, _frame):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            end = self.ends.pop(pid, None)
+            if end is not None:
+                try:
+                    os.write(end, status.to_bytes(4, sys.byteorder))
+                except OSError:
+                    pass  # Nobody wants to know.
+                os.close(end)
+
+    def become_child(self, fds):
+        _signal.signal(_signal.SIGCHLD, self.child_handler or _signal.SIG_DFL)
+        os.setsid()
+        for end in self.ends.values():
+            os.close(end)
+        self.channel.close()
+        os.dup2(fds[OUTPUT], 1)
+        os.dup2(fds[OUTPUT], 2)
+        os.dup2(fds[FRAMES], 3)
+        kernel = self.kernel
+        user = fds[-1]
+        for fd in [fds[MOUNTS]] + fds[PIDS + 1:-1] + [user]:
+            kernel.enter(fd)
+        os.chdir("/")
+        try:
+            os.setgroups([])
+        except OSError:
+            pass  # Forbidden in unprivileged user namespaces, whose groups mean nothing inside.
+        os.setresgid(GROUP, GROUP, GROUP)
+        os.setresuid(USER, USER, USER)
+        kernel.drop_capabilities()
+        kernel.confine()
+        ready = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, os.dup(fds[READY]))
+        for fd in fds:
+            os.close(fd)
+        ready.send(b"%d" % os.getpid())
+        if ready.recv(1) != b"g":
+            os._exit(1)
+        ready.close()
+
+    def take_on(self, assignment):
+        """The environment variables of this environment, over those that init has seen or set."""
+        for name, value in assignment["environment"].items():
+            if self.given.get(name) != value:
+                os.environ[name] = value
+        for credentials in self.credentials:
+            credentials.access_key = os.environ.get("AWS_ACCESS_KEY_ID")
+            credentials.secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY")
+            credentials.token = os.environ.get("AWS_SESSION_TOKEN")
+        os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+        self.leftovers.restore()
+        seed_again()
+
+
+def descriptors(ancillary):
+    fds = []
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            for at in range(0, len(data) - 3, 4):
+                fds.append(int.from_bytes(data[at:at + 4], sys.byteorder))
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return fds
