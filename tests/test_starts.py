@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import threading
 
 import mayfly as m
@@ -175,6 +176,7 @@ def test_snap_start(function):
     reply = one.call({}, Qualifier="1")
     assert reply["payload"] == ["snap-start", "1", False]
     assert "Init Duration" not in reply["log"], "init ran when the version was published"
+    assert re.search(r"\tRestore Duration: [\d.]+ ms\tBilled Restore Duration: \d+ ms", reply["log"]), reply["log"]
     assert one.call({})["payload"] == ["on-demand", "$LATEST", True]
 
     with m.refused("InvalidParameterValueException", ".* is not supported for SnapStart enabled functions.", 400):

@@ -611,8 +611,10 @@ impl Busy {
                 "failure"
             };
             environment.say_goodbye_if_heard(reason).await;
-            // One that is provisioned must be ready for the next invocation, so another takes its place.
-            if environment.keep.is_none() && environment.reset().await {
+            // One that is provisioned must be ready for the next invocation, so another takes its place; another fork of a
+            // template is there sooner than this one would have run init.
+            let replaced = environment.keep.is_some() || environment.is_restored();
+            if !replaced && environment.reset().await {
                 owned.give(environment);
             } else {
                 environment.stop(reason).await;

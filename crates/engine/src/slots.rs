@@ -199,11 +199,16 @@ impl Slot {
 
     /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile.
     async fn ready(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
-        let slot = Slot::make(shared, kind).await?;
-        match kind.parked {
-            true => slot.park(&kind.runtime, &shared.stop).await,
-            false => Ok(slot),
+        let parked = match Slot::make(shared, kind).await {
+            Ok(slot) if kind.parked => slot.park(&kind.runtime, &shared.stop).await,
+            other => other,
+        };
+        if let (Err(_), Some((spec, template))) = (&parked, &kind.template)
+            && !template.zygote.is_alive()
+        {
+            shared.templates.lose(&spec.key, template);
         }
+        parked
     }
 
     /// Starts an interpreter in it, or forks one, and waits until that waits, or the engine stops.

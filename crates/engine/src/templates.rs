@@ -1,7 +1,7 @@
 //! Templates: a process per function version that has run its init once, forked for every environment.
 //!
-//! AWS runs init in every environment unless SnapStart is on, so templates are for SnapStart alone. A template has a nursery of its own: what a function's init does there reaches only sandboxes of its own
-//! version. It sees no event, has no network, and a placeholder for credentials. When there cannot be one the function's
+//! AWS runs init in every environment unless SnapStart is on, so templates are for SnapStart alone. A template has a
+//! nursery of its own: what a function's init does there reaches only sandboxes of its own version. It sees no event, has no network, and a placeholder for credentials. When there cannot be one the function's
 //! log says why, once, and its environments run init themselves.
 
 use std::collections::HashMap;
@@ -10,25 +10,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use sandbox::{Host, Process, Zygote};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::log_target;
-use crate::log::{InitReport, Log, TELEMETRY_FD};
+use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::shared::Shared;
 use crate::slots::{Kind, late, plan};
-use crate::spec::{
-    Credentials, FunctionSpec, Initialization, Prepared, Refusal, Status, Unprepared,
-};
+use crate::spec::{Credentials, FunctionSpec, Initialization, Prepared, Status, Unprepared};
 use crate::variables::runtime_variables;
 
 /// The least time that init has ahead of invocations: AWS gives 130 seconds, or the function's own limit when that is
 /// longer (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
 pub(crate) const PREPARE_LIMIT_MIN: Duration = Duration::from_secs(130);
-/// Most templates at once. Each is a process of the function's size.
+/// Most templates at once.
 const TEMPLATES_MAX: usize = 64;
+/// The part of the memory budget that all of them may take, each counted with its function's MemorySize.
+const TEMPLATES_BUDGET_DIVISOR: u64 = 2;
+/// How often the making of a template looks whether it is still wanted.
+const WANTED_TICK: Duration = Duration::from_millis(100);
 /// What a template has instead of credentials; `mayfly_zygote.py` looks for it.
 const PLACEHOLDER: &str = "MAYFLY-TEMPLATE";
 
@@ -38,13 +39,29 @@ pub(crate) struct Template {
     pub(crate) zygote: Zygote,
     /// Its version is gone: nothing more is forked of it.
     pub(crate) retired: AtomicBool,
-    _watch: tokio_util::sync::DropGuard,
+    /// Ends the reading of what it writes.
+    _watch: DropGuard,
 }
 
 enum State {
-    Making,
-    Ready(Arc<Template>),
+    Making(Cost),
+    Ready(Cost, Arc<Template>),
     Refused,
+}
+
+/// What a template may hold.
+#[derive(Clone, Copy)]
+struct Cost {
+    memory_mb: u64,
+}
+
+impl State {
+    fn memory_mb(&self) -> Option<u64> {
+        match self {
+            State::Making(cost) | State::Ready(cost, _) => Some(cost.memory_mb),
+            State::Refused => None,
+        }
+    }
 }
 
 /// Those of all versions, by [`FunctionSpec::key`].
@@ -59,15 +76,17 @@ pub(crate) struct Templates {
 enum Word {
     Ready(serde::de::IgnoredAny),
     Refused(String),
-    Error(String),
+    Error(serde::de::IgnoredAny),
 }
 
 /// Why there is no template.
 enum Without {
     /// It cannot be had, for this reason.
     Refused(String),
-    /// Init failed there, with this error document; it may have wanted the network.
-    Init(Bytes),
+    /// Its version went meanwhile, or the engine stops.
+    Unwanted,
+    /// Init failed there; it may have wanted the network.
+    Init,
 }
 
 impl Templates {
@@ -81,14 +100,14 @@ impl Templates {
             return None;
         }
         match self.states().get(&spec.key) {
-            Some(State::Ready(template)) => return Some(template.clone()),
-            Some(State::Making | State::Refused) => return None,
+            Some(State::Ready(_, template)) => return Some(template.clone()),
+            Some(State::Making(_) | State::Refused) => return None,
             None => {}
         }
         let (owned, spec) = (shared.clone(), spec.clone());
         shared.tasks.spawn(async move {
             // Why there is none has been logged, and environments do without.
-            let _ = prepare(&owned, &spec).await;
+            let _ = make(&owned, &spec).await;
         });
         None
     }
@@ -99,7 +118,7 @@ impl Templates {
         let keys: Vec<String> = states.keys().cloned().collect();
         let gone = keys.iter().filter(|key| key.starts_with(key_prefix));
         gone.filter_map(|key| match states.remove(key) {
-            Some(State::Ready(template)) => {
+            Some(State::Ready(_, template)) => {
                 template.retired.store(true, Ordering::Release);
                 Some(template)
             }
@@ -108,20 +127,53 @@ impl Templates {
         .collect()
     }
 
+    /// Gives up one that ended by itself.
+    pub(crate) fn lose(&self, key: &str, template: &Arc<Template>) {
+        template.retired.store(true, Ordering::Release);
+        let mut states = self.states();
+        if let Some(state) = states.get_mut(key)
+            && matches!(state, State::Ready(_, known) if Arc::ptr_eq(known, template))
+        {
+            *state = State::Refused;
+        }
+    }
+
     /// Templates that can be forked.
     pub(crate) fn ready(&self) -> usize {
-        let ready = |state: &&State| matches!(state, State::Ready(_));
+        let ready = |state: &&State| matches!(state, State::Ready(..));
         self.states().values().filter(ready).count()
     }
 
-    /// Claims the making of one; false if somebody has or had it.
-    fn begin(&self, key: &str) -> bool {
+    /// Whether one is still being made for a version that is there.
+    fn is_wanted(&self, key: &str) -> bool {
+        matches!(self.states().get(key), Some(State::Making(_)))
+    }
+
+    /// Claims the making of one.
+    fn begin(&self, spec: &FunctionSpec) -> Begun {
         let mut states = self.states();
-        if states.contains_key(key) {
-            return false;
+        match states.get(&spec.key) {
+            None => {}
+            Some(State::Ready(..)) => return Begun::Ready,
+            Some(State::Making(_)) => return Begun::Without("it is being made"),
+            Some(State::Refused) => return Begun::Without("it was refused before"),
         }
-        states.insert(key.to_owned(), State::Making);
-        true
+        let memory_mb = u64::from(spec.memory_mb);
+        states.insert(spec.key.clone(), State::Making(Cost { memory_mb }));
+        Begun::Mine(Cost { memory_mb })
+    }
+
+    /// Why there is no room for one that has been claimed.
+    fn overdraft(&self, memory_mb_max: u64) -> Option<&'static str> {
+        let states = self.states();
+        let costs = || states.values().filter_map(State::memory_mb);
+        if costs().count() > TEMPLATES_MAX {
+            Some("there are too many templates")
+        } else if costs().sum::<u64>() > memory_mb_max / TEMPLATES_BUDGET_DIVISOR {
+            Some("templates have their part of the memory already")
+        } else {
+            None
+        }
     }
 
     /// Keeps what was made, unless the version was retired meanwhile.
@@ -142,108 +194,148 @@ impl Templates {
     }
 }
 
-/// Makes the template of a version and the first fork of it. An init that fails is run again as an environment would run
-/// it, which tells whether it is the function's own failure.
+/// What came of the wish to make one.
+enum Begun {
+    Mine(Cost),
+    Ready,
+    /// There is none, and it is not ours to make.
+    Without(&'static str),
+}
+
+/// Makes the template of a version, or runs its init in an environment where there can be none: that tells whether a
+/// failure is the function's own, and the next invocation is spared it.
 pub(crate) async fn prepare(
     shared: &Arc<Shared>,
     spec: &Arc<FunctionSpec>,
 ) -> Result<Prepared, Unprepared> {
-    if !spec.wants_template() {
-        let why = "the function does without a template".to_owned();
-        return Err(Refusal::Internal(why).into());
-    }
-    let templates = &shared.templates;
-    if !templates.begin(&spec.key) {
-        return Ok(Prepared {
-            init_duration: Duration::ZERO,
-            template: match templates.states().get(&spec.key) {
-                Some(State::Ready(_)) => Ok(()),
-                _ => Err("it is being made, or cannot be had".to_owned()),
-            },
-        });
-    }
-    let began = Instant::now();
-    let name = uuid::Uuid::new_v4().simple().to_string();
-    let (pipes, readers) = crate::log::pipes().map_err(internal)?;
-    let log = Log::new(
-        shared.events.clone(),
-        log_target(spec, &name),
-        spec.log.clone(),
-        spec.initialization,
-        readers,
-    );
-    log.init_start(spec, &name);
-    let stop = CancellationToken::new();
-    shared.tasks.spawn(log.clone().watch(stop.clone()));
-    let full = templates.states().len() > TEMPLATES_MAX;
-    let (owned, for_making) = (shared.clone(), spec.clone());
-    let stream = log.stream().to_owned();
-    let watch = stop.drop_guard();
-    let made = tokio::task::spawn_blocking(move || {
-        if full {
-            return Err(Without::Refused("there are too many templates".to_owned()));
-        }
-        let (host, zygote) = make(&owned, &for_making, &name, &stream, &pipes)?;
-        Ok(Template {
-            host,
-            zygote,
-            retired: AtomicBool::new(false),
-            _watch: watch,
-        })
-    });
-    let made = made.await.map_err(internal)?;
-    log.drain_to_end();
-    let init_duration = began.elapsed();
-    let (why, document) = match made {
-        Ok(template) => {
-            let template = Arc::new(template);
-            log.init_report(&InitReport {
-                duration: init_duration,
-                phase: "init",
-                status: Status::Success,
-                error_type: None,
-            });
-            if templates.end(&spec.key, State::Ready(template.clone())) {
-                shared.slots.expect(&Kind::of_template(spec, template));
-            } else {
-                dispose(vec![template]).await;
-            }
-            return Ok(Prepared {
-                init_duration,
-                template: Ok(()),
-            });
-        }
-        Err(Without::Refused(why)) => (why, None),
-        Err(Without::Init(document)) => (
-            "init fails in it, without network and credentials".to_owned(),
-            Some(document),
-        ),
+    let (init_duration, template) = match make(shared, spec).await {
+        Ok(init_duration) => (init_duration, Ok(())),
+        Err(why) => (crate::invoke::init_ahead(shared, spec).await?, Err(why)),
     };
-    templates.end(&spec.key, State::Refused);
-    log.failure(format!(
-        "Mayfly: no template, so every environment runs init itself: {why}.\n"
-    ));
-    tracing::info!(
-        function = spec.name,
-        version = spec.version,
-        why,
-        "no template"
-    );
-    let Some(_) = document else {
-        return Ok(Prepared {
-            init_duration,
-            template: Err(why),
-        });
-    };
-    let init_duration = crate::invoke::init_ahead(shared, spec).await?;
     Ok(Prepared {
         init_duration,
-        template: Err(why),
+        template,
     })
 }
 
+/// Makes the template of a version, and tells how long its init took or why there is none. The function's log has been
+/// told by then.
+async fn make(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<Duration, String> {
+    let templates = &shared.templates;
+    let cost = match templates.begin(spec) {
+        Begun::Mine(cost) => cost,
+        Begun::Ready => return Ok(Duration::ZERO),
+        Begun::Without(why) => return Err(why.to_owned()),
+    };
+    let began = Instant::now();
+    let made = match Nursery::new(shared, spec) {
+        Ok(nursery) => nursery.rear(shared, spec).await,
+        Err(error) => Err(error.to_string()),
+    };
+    let state = match &made {
+        Ok(template) => State::Ready(cost, template.clone()),
+        Err(_) => State::Refused,
+    };
+    let kept = templates.end(&spec.key, state);
+    match made? {
+        template if kept => shared.slots.expect(&Kind::of_template(spec, template)),
+        unwanted => {
+            dispose(vec![unwanted]).await;
+            return Err("its version has gone".to_owned());
+        }
+    }
+    Ok(began.elapsed())
+}
+
+/// Where a template comes into being, with the log of what it says there.
+struct Nursery {
+    name: String,
+    log: Arc<Log>,
+    pipes: Pipes,
+    /// Ends the reading of the log.
+    watch: DropGuard,
+}
+
+impl Nursery {
+    fn new(shared: &Arc<Shared>, spec: &FunctionSpec) -> std::io::Result<Nursery> {
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let (pipes, readers) = crate::log::pipes()?;
+        let log = Log::new(
+            shared.events.clone(),
+            log_target(spec, &name),
+            spec.log.clone(),
+            spec.initialization,
+            readers,
+        );
+        let stop = CancellationToken::new();
+        shared.tasks.spawn(log.clone().watch(stop.clone()));
+        Ok(Nursery {
+            name,
+            log,
+            pipes,
+            watch: stop.drop_guard(),
+        })
+    }
+
+    /// Runs init, and tells the log what came of it.
+    async fn rear(
+        self,
+        shared: &Arc<Shared>,
+        spec: &Arc<FunctionSpec>,
+    ) -> Result<Arc<Template>, String> {
+        let Nursery {
+            name,
+            log,
+            pipes,
+            watch,
+        } = self;
+        log.init_start(spec, &name);
+        let (owned, for_making) = (shared.clone(), spec.clone());
+        let stream = log.stream().to_owned();
+        let began = Instant::now();
+        let made = match shared.templates.overdraft(shared.config.memory_mb_max) {
+            Some(why) => Err(Without::Refused(why.to_owned())),
+            None => tokio::task::spawn_blocking(move || {
+                start(&owned, &for_making, &name, &stream, &pipes)
+            })
+            .await
+            .map_err(|error| error.to_string())?,
+        };
+        log.drain_to_end();
+        let why = match made {
+            Ok((host, zygote)) => {
+                log.init_report(&InitReport {
+                    duration: began.elapsed(),
+                    phase: "init",
+                    status: Status::Success,
+                    error_type: None,
+                });
+                return Ok(Arc::new(Template {
+                    host,
+                    zygote,
+                    retired: AtomicBool::new(false),
+                    _watch: watch,
+                }));
+            }
+            Err(Without::Unwanted) => return Err("its version has gone".to_owned()),
+            Err(Without::Refused(why)) => why,
+            Err(Without::Init) => "init fails in it, without network and credentials".to_owned(),
+        };
+        log.advice(&format!(
+            "Mayfly: no template, so every environment runs init itself: {why}."
+        ));
+        tracing::info!(
+            function = spec.name,
+            version = spec.version,
+            why,
+            "no template"
+        );
+        Err(why)
+    }
+}
+
 /// Starts the nursery and the process, and waits until its init is over. Blocks.
-fn make(
+fn start(
     shared: &Shared,
     spec: &FunctionSpec,
     name: &str,
@@ -279,14 +371,25 @@ fn make(
     let zygote = host
         .zygote(plan, late(spec, true), process)
         .map_err(|error| refused(&error))?;
-    let limit = spec.timeout.max(PREPARE_LIMIT_MIN);
-    let Some(message) = zygote.message(limit) else {
-        return Err(Without::Init(Bytes::new()));
+    let until = Instant::now() + spec.timeout.max(PREPARE_LIMIT_MIN);
+    let message = loop {
+        if shared.stop.is_cancelled() || !shared.templates.is_wanted(&spec.key) {
+            return Err(Without::Unwanted);
+        }
+        if let Some(message) = zygote.message(WANTED_TICK) {
+            break message;
+        }
+        if Instant::now() > until || !zygote.is_alive() {
+            return Err(Without::Init);
+        }
     };
     match serde_json::from_slice(&message) {
-        Ok(Word::Ready(_)) => Ok((host, zygote)),
+        Ok(Word::Ready(_)) => {
+            zygote.rest();
+            Ok((host, zygote))
+        }
         Ok(Word::Refused(why)) => Err(Without::Refused(why)),
-        Ok(Word::Error(document)) => Err(Without::Init(document.into())),
+        Ok(Word::Error(_)) => Err(Without::Init),
         Err(error) => Err(refused(&error)),
     }
 }
@@ -305,10 +408,6 @@ pub(crate) async fn dispose(templates: Vec<Arc<Template>>) {
     if let Err(error) = tokio::task::spawn_blocking(move || drop(templates)).await {
         tracing::error!(%error, "a template was not taken down");
     }
-}
-
-fn internal(error: impl std::fmt::Display) -> Unprepared {
-    Unprepared::Refused(Refusal::Internal(error.to_string()))
 }
 
 impl FunctionSpec {

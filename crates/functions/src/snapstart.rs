@@ -119,12 +119,8 @@ impl Inner {
             Err(why) => Err(Unprepared::Refused(engine::Refusal::NoRuntime(why))),
         };
         let state = match prepared {
-            Ok(prepared) => {
-                if let Err(why) = &prepared.template {
-                    tracing::info!(function = name, version = number, why, "no template");
-                }
-                State::Active
-            }
+            // Why there is no template, if there is none, has been logged.
+            Ok(_) => State::Active,
             Err(unprepared) => failed(&unprepared),
         };
         let changed = self.change(at, name, |_, record| {

@@ -138,9 +138,33 @@ fn serve() -> Result<(), Fault> {
     if hello.probe {
         return channel::send(&socket, &Reply::Probed(probe::look(&hello)), &[]).step("answering");
     }
-    match hello.nursery {
-        Some(nursery) => nurse(&hello, nursery, socket),
-        None => work(Broker::prepare(&hello), &socket),
+    // While our rights over files are still those of who started us: in a nursery we may not read the server's own.
+    let files = match Files::read(hello) {
+        Ok(files) => files,
+        Err(fault) => {
+            return channel::send(&socket, &Reply::Failed(fault), &[]).step("answering");
+        }
+    };
+    match files.hello.nursery {
+        Some(nursery) => nurse(&files, nursery, socket),
+        None => work(Broker::prepare(&files), &socket),
+    }
+}
+
+/// What the host sent first, and what was read because of it.
+struct Files {
+    hello: Hello,
+    certificates: Option<Vec<u8>>,
+}
+
+impl Files {
+    fn read(hello: Hello) -> Result<Files, Fault> {
+        let read = |path: &PathBuf| fs::read(path).step("reading the certificates");
+        let certificates = hello.ca_bundle.as_ref().map(read).transpose()?;
+        Ok(Files {
+            hello,
+            certificates,
+        })
     }
 }
 
@@ -162,14 +186,14 @@ fn work(prepared: Result<Broker, Reply>, socket: &OwnedFd) -> Result<(), Fault> 
 }
 
 /// Clones the broker of a nursery into its namespaces, where it is pid 1, and waits for its end.
-fn nurse(hello: &Hello, nursery: Nursery, socket: OwnedFd) -> Result<(), Fault> {
+fn nurse(files: &Files, nursery: Nursery, socket: OwnedFd) -> Result<(), Fault> {
     let (go, go_there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
     let flags = sys::CLONE_NEWUSER | sys::CLONE_NEWPID | sys::CLONE_NEWNS;
     let Some((pid, pidfd)) = sys::clone3(flags, None).step("clone3")? else {
         drop(go_there);
         let ready = rustix::io::read(&go, &mut [0]).is_ok_and(|count| count == 1);
         let done = if ready {
-            work(Broker::of_nursery(hello, nursery), &socket)
+            work(Broker::of_nursery(files, nursery), &socket)
         } else {
             Ok(())
         };
@@ -242,7 +266,8 @@ struct Entry {
 }
 
 impl Broker {
-    fn prepare(hello: &Hello) -> Result<Broker, Reply> {
+    fn prepare(files: &Files) -> Result<Broker, Reply> {
+        let hello = &files.hello;
         let mode = enter_namespaces().map_err(Reply::Impossible)?;
         let tree = Tree::detect(Path::new("/"), &hello.cgroup_name);
         let ids = Slots::new(
@@ -251,11 +276,11 @@ impl Broker {
             hello.uid_base + 1,
             hello.uid_count - 1,
         );
-        Broker::set_up(hello, mode, tree, ids, hello.uid_base).map_err(Reply::Failed)
+        Broker::set_up(files, mode, tree, ids, hello.uid_base).map_err(Reply::Failed)
     }
 
     /// In the nursery's namespaces, whose root we become.
-    fn of_nursery(hello: &Hello, nursery: Nursery) -> Result<Broker, Reply> {
+    fn of_nursery(files: &Files, nursery: Nursery) -> Result<Broker, Reply> {
         let become_root = || -> Result<(), Fault> {
             init::become_user(0, 0)?;
             // Changing users clears it, and our own files in /proc must stay ours.
@@ -271,7 +296,7 @@ impl Broker {
             Some(ids) => Slots::new(Mode::Root, 0, NURSERY_FIRST, ids.count - 2),
             None => Slots::new(Mode::UserNamespace, 0, 0, 1),
         };
-        let made = Broker::set_up(hello, Mode::UserNamespace, tree, ids, 0);
+        let made = Broker::set_up(files, Mode::UserNamespace, tree, ids, 0);
         let mut broker = made.map_err(Reply::Failed)?;
         broker.mode = broker.slots.mode;
         broker.filter = Filter::compile_for_nurseries();
@@ -287,7 +312,7 @@ impl Broker {
     }
 
     fn set_up(
-        hello: &Hello,
+        files: &Files,
         mode: Mode,
         mut tree: Tree,
         slots: Slots,
@@ -317,7 +342,7 @@ impl Broker {
             mode,
             owner,
             idmap.as_ref().map(AsFd::as_fd),
-            (&hello.resolv_conf, hello.ca_bundle.as_deref()),
+            (&files.hello.resolv_conf, files.certificates.as_deref()),
         )?;
         let home = rootfs::mount_namespace()?;
         Ok(Broker {

@@ -523,6 +523,10 @@ impl Sandbox {
         self.inner.group.as_ref()
     }
 
+    pub(crate) fn mode(&self) -> Mode {
+        self.host.shared.mode
+    }
+
     pub(crate) fn mount_namespace(&self) -> BorrowedFd<'_> {
         self.inner.mounts.as_fd()
     }

@@ -23,6 +23,7 @@ mod confine;
 mod filter;
 mod host;
 mod init;
+mod inspect;
 mod probe;
 mod rootfs;
 mod route;

@@ -186,7 +186,7 @@ pub(crate) fn assemble(
     mode: Mode,
     owner: u32,
     idmap: Option<BorrowedFd<'_>>,
-    (resolv_conf, ca_bundle): (&str, Option<&Path>),
+    (resolv_conf, certificates): (&str, Option<&[u8]>),
 ) -> Result<(), Fault> {
     // Mounts that the host makes later must be reachable as sources; ours must never reach the host.
     mount_change(
@@ -225,9 +225,8 @@ pub(crate) fn assemble(
     let root = Path::new(TEMPLATE);
     make_tree(root)?;
     make_etc(root, idmap, resolv_conf)?;
-    if let Some(bundle) = ca_bundle {
-        let certificates = fs::read(below(HOST, bundle)).step("reading the certificates")?;
-        make_trust(root, &certificates)?;
+    if let Some(certificates) = certificates {
+        make_trust(root, certificates)?;
     }
     make_devices(root, mode)?;
     let read_only = Attributes {

@@ -385,6 +385,9 @@ pub enum Error {
     /// The specification makes no sense.
     #[error("invalid sandbox specification: {0}")]
     Spec(String),
+    /// What a zygote forked is not confined as it must be; it was ended, and the zygote too.
+    #[error("a forked process is not confined: {0}")]
+    Unfit(String),
     /// No answer within the limit.
     #[error("the sandbox did not answer in time")]
     Timeout,

@@ -2,8 +2,8 @@
 //!
 //! A zygote may enter the namespaces that it is given descriptors of, all of which belong to its nursery, and nothing
 //! else: it has no other right, no network, and its own system call filter. What it forks enters a sandbox, gives up
-//! everything, and tells us so before it is let go on. It does that by itself, in the program's own language: see
-//! `runtimes/python/mayfly_zygote.py`.
+//! everything, and tells us so before it is let go on. It does that by itself, in the program's own language (see
+//! `runtimes/python/mayfly_zygote.py`), but its word is not taken for it: [`inspect`] asks the kernel.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,12 +20,15 @@ use rustix::process::PidfdFlags;
 
 use crate::channel;
 use crate::host::{Child, Host, Sandbox};
+use crate::inspect;
 use crate::spec::{Error, Late, Process, Spec};
 
 /// The number of the descriptor that a zygote is asked to fork on.
 pub const ZYGOTE_FD: i32 = 4;
 /// How long a child may take until it is in its sandbox. It takes milliseconds.
 const FORK_WAIT: Duration = Duration::from_secs(5);
+/// What a zygote has of a CPU, in thousandths, while it is not asked to fork: enough to wait for children.
+pub const RESTING_MILLIS: u32 = 50;
 /// Largest message of a zygote.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Descriptors that go along with an order to fork: three of ours, three of the program's, seven namespaces.
@@ -35,6 +38,8 @@ const FDS_MAX: usize = 13;
 pub struct Zygote {
     sandbox: Sandbox,
     channel: Mutex<OwnedFd>,
+    /// Forks under way.
+    forks: Mutex<usize>,
 }
 
 /// What a forked process writes to.
@@ -61,6 +66,7 @@ impl Host {
         Ok(Zygote {
             sandbox,
             channel: Mutex::new(channel),
+            forks: Mutex::new(0),
         })
     }
 }
@@ -93,6 +99,7 @@ impl Zygote {
             what: "forking a zygote".to_owned(),
             source,
         };
+        let _awake = self.wake();
         let namespaces = sandbox.take_namespaces();
         let (ready, ready_there) = channel::pair().map_err(failed)?;
         rustix::net::sockopt::set_socket_passcred(&ready, true)
@@ -108,17 +115,66 @@ impl Zygote {
         ];
         fds.extend(namespaces.iter().map(AsFd::as_fd));
         self.order(&fds).map_err(failed)?;
-        drop((ready_there, end_there, namespaces));
+        drop((ready_there, end_there));
         if !channel::wait_readable(&ready, Some(FORK_WAIT)).map_err(failed)? {
             return Err(Error::Timeout);
         }
-        let (inside, pid) = hello(&ready).ok_or(Error::Gone)?;
+        let pid = hello(&ready).ok_or(Error::Gone)?;
         let known = rustix::process::Pid::from_raw(pid).ok_or(Error::Gone)?;
         let pidfd = rustix::process::pidfd_open(known, PidfdFlags::empty())
             .map_err(|error| failed(error.into()))?;
+        let entered = inspect::Entered {
+            mounts: sandbox.mount_namespace(),
+            others: &namespaces,
+            mode: sandbox.mode(),
+        };
+        let inside = match inspect::inspect(pid, pidfd.as_fd(), &entered) {
+            Ok(inside) => inside,
+            Err(why) => {
+                // Its program lies. What it forked goes with the sandbox.
+                self.sandbox.kill();
+                // A failure means only that its end is seen later.
+                let _ = channel::wait_readable(self.sandbox.death_fd(), Some(FORK_WAIT));
+                return Err(Error::Unfit(why));
+            }
+        };
         sandbox.take_in(pid)?;
         rustix::net::send(&ready, b"g", SendFlags::NOSIGNAL).map_err(|_| Error::Gone)?;
         Ok(Child::new(inside, pidfd, end))
+    }
+
+    /// Whether it can be asked to fork.
+    pub fn is_alive(&self) -> bool {
+        let death = self.sandbox.death_fd();
+        matches!(
+            channel::wait_readable(death, Some(Duration::ZERO)),
+            Ok(false)
+        )
+    }
+
+    /// From here on its program has no work of its own: outside of forks it gets [`RESTING_MILLIS`] of a CPU.
+    pub fn rest(&self) {
+        self.share(|forks| *forks);
+    }
+
+    /// A whole CPU as long as the guard is held.
+    fn wake(&self) -> Awake<'_> {
+        self.share(|forks| {
+            *forks += 1;
+            *forks
+        });
+        Awake(self)
+    }
+
+    fn share(&self, change: impl FnOnce(&mut usize) -> usize) {
+        let mut forks = self.forks.lock().unwrap_or_else(PoisonError::into_inner);
+        let millis = match change(&mut forks) {
+            0 => Some(RESTING_MILLIS),
+            _ => None,
+        };
+        if let Err(error) = self.sandbox.set_cpu(millis) {
+            tracing::warn!(%error, "the CPU share of a zygote was not set");
+        }
     }
 
     fn order(&self, fds: &[BorrowedFd<'_>]) -> std::io::Result<()> {
@@ -136,25 +192,34 @@ impl Zygote {
     }
 }
 
-/// The child's pid, as it knows itself and as the kernel tells us.
-fn hello(ready: &OwnedFd) -> Option<(i32, i32)> {
+/// While a zygote works.
+struct Awake<'a>(&'a Zygote);
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        self.0.share(|forks| {
+            *forks -= 1;
+            *forks
+        });
+    }
+}
+
+/// The pid that a child of the zygote says it has. A zygote may name any process of its nursery here.
+fn hello(ready: &OwnedFd) -> Option<i32> {
     let mut bytes = [0; 32];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::io::retry_on_intr(|| {
+    rustix::io::retry_on_intr(|| {
         let mut into = [IoSliceMut::new(&mut bytes)];
         rustix::net::recvmsg(ready, &mut into, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })
     .ok()?;
-    let length = got.bytes;
-    let pid = ancillary.drain().find_map(|message| match message {
+    ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmCredentials(credentials) => {
             Some(credentials.pid.as_raw_nonzero().get())
         }
         _ => None,
-    })?;
-    let inside = std::str::from_utf8(&bytes[..length]).ok()?.parse().ok()?;
-    Some((inside, pid))
+    })
 }
 
 impl Sandbox {

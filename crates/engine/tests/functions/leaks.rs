@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::{FunctionSpec, Initialization};
+
 use crate::bed::Bed;
 
 const INVOCATIONS: usize = 2000;
@@ -139,23 +141,32 @@ def handler(event, context):
     return event
 ";
     let mut spec = bed.function(code);
-    spec.timeout = Duration::from_millis(500);
+    spec.timeout = Duration::from_secs(3);
     spec.memory_mb = 128;
     let spec = Arc::new(spec);
     bed.invoke(&spec, "0").await.gives("0");
+    // Every second environment is a fork of a template, which goes too.
+    let mut forked = FunctionSpec::clone(&spec);
+    forked.key += "forked/";
+    forked.initialization = Initialization::SnapStart;
+    let forked = Arc::new(forked);
+    template(&bed, &forked).await;
+    bed.invoke(&forked, "0").await.gives("0");
     bed.engine.retire("");
     settled(&bed).await;
     let before = traces(bed.folder.path(), &cgroup);
 
+    template(&bed, &forked).await;
     let mut workers = Vec::new();
     for worker in 0..AT_ONCE {
+        let spec = [&spec, &forked][worker % 2];
         let (bed, spec) = (bed.clone(), spec.clone());
         workers.push(tokio::spawn(async move {
             let mut failed = 0;
             for number in (worker..INVOCATIONS).step_by(AT_ONCE) {
-                // Every fortieth goes wrong, each time in another way.
-                let event = if number % 40 == 7 {
-                    1 + (number / 40) % 6
+                // Every fortieth goes wrong, each time in another way and by turns with a template and without.
+                let event = if number % 40 == 7 - number / 40 % 2 {
+                    1 + (number / 80) % 6
                 } else {
                     0
                 };
@@ -165,8 +176,9 @@ def handler(event, context):
                 assert_eq!(
                     answer.failed(),
                     ![0, 5].contains(&event),
-                    "{event}: {}",
-                    answer.text()
+                    "{event}: {} {}",
+                    answer.text(),
+                    bed.recorder.text()
                 );
             }
             failed
@@ -177,7 +189,7 @@ def handler(event, context):
         failed += worker.await.unwrap();
     }
     assert!(failed > INVOCATIONS / 60, "{failed}");
-    assert_eq!(bed.recorder.reports.lock().unwrap().len(), INVOCATIONS + 1);
+    assert_eq!(bed.recorder.reports.lock().unwrap().len(), INVOCATIONS + 2);
     bed.engine.retire("");
     settled(&bed).await;
     let after = traces(bed.folder.path(), &cgroup);
@@ -196,6 +208,11 @@ def handler(event, context):
         "the broker is gone, and its cgroups are not"
     );
     println!("{INVOCATIONS} invocations, {failed} of them failed, left {after:?}");
+}
+
+async fn template(bed: &Bed, spec: &Arc<FunctionSpec>) {
+    let prepared = bed.engine.prepare(spec.clone()).await.unwrap();
+    assert_eq!(prepared.template, Ok(()), "{}", bed.recorder.text());
 }
 
 /// Waits until no environment is left, and what was going down with it is gone.

@@ -151,6 +151,7 @@ def handler(event, context):
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_forked_is_refused_and_runs_without() {
     let bed = Bed::new();
+    let mut inits = 0;
     for (name, left, reason) in [
         (
             "thread",
@@ -179,22 +180,61 @@ async fn what_cannot_be_forked_is_refused_and_runs_without() {
             "without network",
         ),
     ] {
-        let code =
-            format!("import time\n{left}\ndef handler(event, context):\n    return '{name}'");
+        let code = format!(
+            "import time\nprint('init begins')\n{left}\ndef handler(event, context):\n    return '{name}'"
+        );
         let spec = snap(&bed, &code);
         let prepared = bed.engine.prepare(spec.clone()).await.unwrap();
         let why = prepared.template.unwrap_err();
         assert!(why.contains(reason), "{name}: {why}");
         bed.invoke(&spec, "{}").await.gives(&format!("\"{name}\""));
-        assert_eq!(
-            bed.recorder.text().matches(&why).count(),
-            1,
-            "{}",
-            bed.recorder.text()
-        );
+        let text = bed.recorder.text();
+        assert_eq!(text.matches(&why).count(), 1, "{text}");
+        inits += 2;
+        // In the template, and ahead in the environment that the invocation met.
+        assert_eq!(text.matches("init begins").count(), inits, "{text}");
         bed.engine.retire("");
     }
     assert_eq!(bed.engine.templates(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_does_not_confine_its_forks_is_given_up() {
+    let bed = Bed::new();
+    let spec = snap(
+        &bed,
+        "
+import sys
+zygote = sys.modules.get('mayfly_zygote')
+if zygote: zygote.Kernel.drop_capabilities = lambda self: None
+def handler(event, context):
+    return [l for l in open('/proc/self/status') if l.startswith('CapPrm')][0].split()[1]
+",
+    );
+    prepared(&bed, &spec).await;
+    bed.invoke(&spec, "{}").await.gives("\"0000000000000000\"");
+    let text = bed.recorder.text();
+    assert!(!text.contains("RESTORE_START"), "{text}");
+    assert_eq!(bed.engine.templates(), 0);
+    bed.invoke(&spec, "{}").await.gives("\"0000000000000000\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn templates_take_half_of_the_memory_at_most() {
+    let bed = Bed::with(|config| config.memory_mb_max = 600);
+    let spec = snap(&bed, "def handler(event, context): return 1");
+    let sized = |memory_mb| {
+        Arc::new(FunctionSpec {
+            memory_mb,
+            key: format!("{}{memory_mb}/", spec.key),
+            ..FunctionSpec::clone(&spec)
+        })
+    };
+    prepared(&bed, &sized(200)).await;
+    let second = bed.engine.prepare(sized(128)).await.unwrap();
+    assert!(second.template.unwrap_err().contains("part of the memory"));
+    bed.invoke(&sized(128), "1").await.gives("1");
+    prepared(&bed, &sized(100)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use sandbox::{Exit, Host, Late, Mount, Outputs, Process, Sandbox, Spec, Zygote};
+use sandbox::{
+    CA_BUNDLE, Config, Exit, Host, Late, Mode, Mount, Outputs, Process, Sandbox, Spec, Zygote,
+};
 use tempfile::TempDir;
 
-use crate::common::{LONG, command, folder, host, run, start};
+use crate::common::{LONG, command, config, folder, host, run, start, until};
 
 /// What both programs do: which other processes there are, found by number since `/proc` hides them, and which of these a
 /// signal gets to.
@@ -54,6 +57,46 @@ from probe import *
 print(probe(9))
 ";
 
+/// A zygote whose forks do not do what they must before they say that they have.
+const LIAR: &str = "
+import os, socket, struct, sys, time
+import mayfly_zygote as zygote
+
+class Liar(zygote.Template):
+    def become_child(self, fds):
+        lie = sys.argv[1]
+        kernel = self.kernel
+        if lie == 'capabilities':
+            kernel.drop_capabilities = lambda: None
+        if lie in ('bounding set', 'user namespace'):
+            header = (kernel.ctypes.c_uint32 * 2)(0x20080522, 0)
+            kernel.drop_capabilities = lambda: kernel.libc.capset(header, (kernel.ctypes.c_uint32 * 6)())
+        if lie == 'user':
+            zygote.USER = 992
+        if lie == 'groups':
+            os.setgroups = lambda groups, set=os.setgroups: set([990])
+        if lie in ('net', 'user namespace', 'mnt'):
+            skipped = {'mnt': fds[zygote.MOUNTS], 'net': fds[zygote.PIDS + 1], 'user namespace': fds[-1]}[lie]
+            kernel.enter = lambda fd, kind=0, enter=kernel.enter: None if fd == skipped else enter(fd, kind)
+        if lie == 'another':
+            for fd in [fds[zygote.MOUNTS]] + fds[zygote.PIDS + 1:-1]:
+                kernel.enter(fd)
+            ready = socket.socket(fileno=fds[zygote.READY])
+            named = struct.pack('iII', 1, os.getuid(), os.getgid())
+            ready.sendmsg([b'2'], [(socket.SOL_SOCKET, 2, named)])
+            time.sleep(1000)
+        if lie == 'thread':
+            import threading
+            kernel.confine = threading.Thread(target=time.sleep, args=(1000,), daemon=True).start
+        zygote.Template.become_child(self, fds)
+
+template = Liar()
+template.freeze()
+template.say(ready=True)
+template.serve()
+time.sleep(1000)
+";
+
 struct Bed {
     nursery: Host,
     code: TempDir,
@@ -61,11 +104,16 @@ struct Bed {
 
 impl Bed {
     fn new() -> Bed {
+        Bed::of(&host())
+    }
+
+    fn of(host: &Host) -> Bed {
         let code = folder();
         for (name, text) in [
             ("probe.py", PROBE),
             ("program.py", PROGRAM),
             ("beside.py", BESIDE),
+            ("liar.py", LIAR),
         ] {
             fs::write(code.path().join(name), text).unwrap();
         }
@@ -73,7 +121,7 @@ impl Bed {
         let module = fs::read(module.join("mayfly_zygote.py")).unwrap();
         fs::write(code.path().join("mayfly_zygote.py"), module).unwrap();
         Bed {
-            nursery: host().nursery().unwrap(),
+            nursery: host.nursery().unwrap(),
             code,
         }
     }
@@ -89,10 +137,14 @@ impl Bed {
 
     /// One, and what it said when it was ready.
     fn zygote(&self) -> (Zygote, String) {
+        self.started(&["/opt/program.py"])
+    }
+
+    fn started(&self, program: &[&str]) -> (Zygote, String) {
         let (mut errors, write) = std::io::pipe().unwrap();
         let process = Process {
             stderr: Some(OwnedFd::from(write)),
-            ..command(&["/usr/bin/python3", "-S", "/opt/program.py"])
+            ..command(&[&["/usr/bin/python3", "-S"], program].concat())
         };
         let zygote = self
             .nursery
@@ -150,4 +202,69 @@ fn a_fork_and_what_is_started_beside_it_reach_only_their_own() {
     // And the host reaches it.
     sandbox.kill();
     assert_eq!(fork.wait_timeout(LONG).unwrap(), Some(Exit::Signal(9)));
+}
+
+#[test]
+fn a_fork_that_is_not_confined_is_found_out() {
+    let bed = Bed::new();
+    for (lie, found, by_root) in [
+        ("capabilities", "it has rights: Cap", false),
+        ("bounding set", "it has rights: CapBnd", false),
+        // An ordinary user has only one to give, and without the namespace not even that.
+        ("user", "Uid is", true),
+        ("groups", "Groups is", true),
+        ("mnt", "it is not in the sandbox's mnt namespace", false),
+        ("net", "it is not in the sandbox's net namespace", false),
+        (
+            "user namespace",
+            "it is not in the sandbox's user namespace",
+            true,
+        ),
+        ("thread", "Threads is", false),
+        // It says that it was the sandbox's init.
+        ("another", "it has rights: Cap", true),
+    ] {
+        if by_root && bed.nursery.mode() != Mode::Root {
+            continue;
+        }
+        let (zygote, _) = bed.started(&["/opt/liar.py", lie]);
+        let (mut read, write) = std::io::pipe().unwrap();
+        let outputs = Outputs {
+            output: write.as_fd(),
+            third: write.as_fd(),
+        };
+        match zygote.fork(&bed.sandbox(), &outputs) {
+            Err(sandbox::Error::Unfit(why)) => assert!(why.starts_with(found), "{lie}: {why}"),
+            other => {
+                drop(write);
+                let mut text = String::new();
+                read.read_to_string(&mut text).unwrap();
+                panic!("{lie}: {other:?} {text}")
+            }
+        }
+        until("the zygote's end", || !zygote.is_alive());
+    }
+    // One that tells the truth is taken.
+    let (zygote, _) = bed.started(&["/opt/liar.py", "none"]);
+    let (_read, write) = std::io::pipe().unwrap();
+    let outputs = Outputs {
+        output: write.as_fd(),
+        third: write.as_fd(),
+    };
+    zygote.fork(&bed.sandbox(), &outputs).unwrap();
+}
+
+#[test]
+fn certificates_that_only_the_server_may_read_are_there() {
+    let private = tempfile::tempdir().unwrap();
+    let bundle = private.path().join("bundle.pem");
+    fs::write(&bundle, "trusted").unwrap();
+    fs::set_permissions(&bundle, fs::Permissions::from_mode(0o600)).unwrap();
+    let config = Config {
+        ca_bundle: Some(bundle),
+        ..config()
+    };
+    let bed = Bed::of(&Host::start(&config).unwrap());
+    let (text, _) = run(&bed.sandbox(), command(&["/bin/cat", CA_BUNDLE]));
+    assert_eq!(text, "trusted");
 }
