@@ -1,5 +1,6 @@
 """How environments start: provisioned concurrency and SnapStart."""
 
+import base64
 import datetime
 import json
 import re
@@ -244,3 +245,156 @@ def test_a_kill_while_a_version_is_initialised(fresh):
     client.get_waiter("published_version_active").wait(FunctionName="snapped", Qualifier="1")
     reply = client.invoke(FunctionName="snapped", Qualifier="1", Payload=b"{}")
     assert json.loads(reply["Payload"].read())[:2] == ["snap-start", "1"]
+
+
+HOOKS = """
+import os, random, uuid
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+SEEN = ["init"]
+MADE = str(uuid.uuid4())
+open("/tmp/left", "w").write("by init")
+
+@register_before_snapshot
+def before():
+    SEEN.append("before")
+
+@register_after_restore
+def after():
+    SEEN.append("after")
+    int(os.environ["RESTORE"])
+
+def lambda_handler(event, context):
+    import time
+    time.sleep(event.get("sleep", 0))
+    old = open("/tmp/left").read()
+    open("/tmp/left", "a").write("!")
+    return {"seen": SEEN, "made": MADE, "random": random.random(), "tmp": old, "key": os.environ["AWS_ACCESS_KEY_ID"]}
+"""
+
+
+def test_hooks_of_snap_start_and_what_restored_environments_share(function, server):
+    one = function(
+        m.zipped({"lambda_function.py": HOOKS}), SnapStart=SNAP_START, Environment={"Variables": {"RESTORE": "1"}}
+    )
+    version = published(one)
+    assert one.call({})["payload"]["seen"] == ["init"], "hooks are for snapshots"
+
+    replies = []
+    call = lambda: replies.append(one.call({"sleep": 1}, Qualifier=version))  # noqa: E731
+    threads = [threading.Thread(target=call) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, second = (reply["payload"] for reply in replies)
+    assert first["seen"] == second["seen"] == ["init", "before", "after"]
+    assert first["made"] == second["made"], "init ran once"
+    assert first["random"] != second["random"]
+    assert first["tmp"] == second["tmp"] == "by init"
+    assert first["key"] and "TEMPLATE" not in first["key"] + second["key"]
+    assert all("\tRestore Duration: " in reply["log"] for reply in replies)
+
+    logs = server.client("logs")
+
+    def lines(wanted):
+        events = logs.filter_log_events(logGroupName=f"/aws/lambda/{one.name}", filterPattern=wanted)["events"]
+        return [event["message"] for event in events]
+
+    starts = m.until(lambda: len(found := lines("RESTORE_START")) == 2 and found, "both restores are logged")
+    assert all(re.fullmatch(r"RESTORE_START Runtime Version: \S+\tRuntime Version ARN: arn:\S+\n?", s) for s in starts)
+    assert all(re.fullmatch(r"RESTORE_REPORT Restore Duration: [\d.]+ ms\n?", s) for s in lines("RESTORE_REPORT"))
+    assert len(lines("INIT_REPORT")) == 1
+
+
+def test_a_hook_that_fails_after_the_restore(function):
+    one = function(
+        m.zipped({"lambda_function.py": HOOKS}), SnapStart=SNAP_START, Environment={"Variables": {"RESTORE": "no"}}
+    )
+    version = published(one)
+    with m.refused("SnapStartException", "The afterRestore.. runtime hook encountered an error.*", 400):
+        one.call({}, Qualifier=version)
+
+
+def templates(server):
+    text = server.request("GET", "/_/metrics")[2].decode()
+    return int(re.search(r"^mayfly_templates (\d+)$", text, re.MULTILINE).group(1))
+
+
+MADE_ONCE = """
+import os, uuid
+MADE = str(uuid.uuid4())
+
+def lambda_handler(event, context):
+    import time
+    time.sleep(event.get("sleep", 0))
+    return [MADE, os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]]
+"""
+
+
+def test_templates_end_at_once(fresh):
+    server = fresh()
+    client = server.client("lambda")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    client.create_function(
+        FunctionName="snapped",
+        Runtime=m.PYTHON,
+        Handler="lambda_function.lambda_handler",
+        Role=role,
+        Code={"ZipFile": m.zipped({"lambda_function.py": MADE_ONCE})},
+        SnapStart=SNAP_START,
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName="snapped")
+    for number in ("1", "2"):
+        client.update_function_code(
+            FunctionName="snapped", ZipFile=m.zipped({"lambda_function.py": MADE_ONCE + f"# {number}\n"})
+        )
+        client.get_waiter("function_updated_v2").wait(FunctionName="snapped")
+        assert client.publish_version(FunctionName="snapped")["Version"] == number
+        client.get_waiter("published_version_active").wait(FunctionName="snapped", Qualifier=number)
+    assert templates(server) == 2
+    client.delete_function(FunctionName="snapped", Qualifier="1")
+    assert templates(server) == 1
+    client.delete_function(FunctionName="snapped")
+    assert templates(server) == 0
+
+
+def test_a_template_without_snap_start(fresh):
+    server = fresh()
+    client = server.client("lambda")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    made = {"Runtime": m.PYTHON, "Handler": "lambda_function.lambda_handler", "Role": role, "Timeout": 30}
+    code = {"ZipFile": m.zipped({"lambda_function.py": MADE_ONCE})}
+    with m.refused(
+        "InvalidParameterValueException", "The value of the tag mayfly:template must be true or false.", 400
+    ):
+        client.create_function(FunctionName="asks", Code=code, Tags={"mayfly:template": "yes"}, **made)
+    arn = client.create_function(FunctionName="asks", Code=code, Tags={"mayfly:template": "true"}, **made)[
+        "FunctionArn"
+    ]
+    client.get_waiter("function_active_v2").wait(FunctionName="asks")
+
+    def call(sleep=0):
+        payload = json.dumps({"sleep": sleep}).encode()
+        reply = client.invoke(FunctionName="asks", Payload=payload, LogType="Tail")
+        return json.loads(reply["Payload"].read()), base64.b64decode(reply["LogResult"]).decode()
+
+    # The first call asks for the template and does not wait for it.
+    call()
+    m.until(lambda: templates(server) == 1, "the template is there")
+    replies = []
+    threads = [threading.Thread(target=lambda: replies.append(call(1))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    restored = [made for (made, kind), log in replies if "\tRestore Duration: " in log]
+    assert len(restored) >= 2 and len(set(restored)) == 1, replies
+    assert {kind for (_, kind), _ in replies} == {"on-demand"}
+
+    client.update_function_code(FunctionName="asks", ZipFile=m.zipped({"lambda_function.py": MADE_ONCE + "\n"}))
+    client.get_waiter("function_updated_v2").wait(FunctionName="asks")
+    m.until(lambda: templates(server) == 0, "the old code's template is gone")
+    call()
+    m.until(lambda: templates(server) == 1, "the new code's template is there")
+    client.tag_resource(Resource=arn, Tags={"mayfly:template": "false"})
+    assert templates(server) == 0

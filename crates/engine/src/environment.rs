@@ -199,7 +199,9 @@ impl Environment {
             let text = "the function may reach the internet, and this engine has no way there";
             return Err(internal(text));
         }
-        let slot = slots::slot_for(shared, spec).await.map_err(internal)?;
+        let slot = slots::slot_for(shared, spec, initialization)
+            .await
+            .map_err(internal)?;
         let Slot {
             name,
             sandbox,
@@ -362,7 +364,7 @@ impl Environment {
         }
         self.restore_duration = Some(duration);
         self.log.drain_to_end();
-        self.log.restore_report(duration);
+        self.log.restore_report(duration, None);
     }
 
     /// Whether it was forked of a template.

@@ -4,7 +4,6 @@
 //! When the caller goes away half-way, the rest runs in a task of its own: a function that began is never cut short.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -136,12 +135,17 @@ async fn cold(
         Ok(()) => {
             environment.started_in(began.elapsed());
         }
-        // A hook that fails after the restore fails the invocation; the next one is restored anew.
-        Err(failure @ Failure::Init(_)) if environment.is_restored() => {
-            environment.handle.retired.store(true, Ordering::Release);
-            let mut busy = Busy::begin(environment, invocation, slot);
-            busy.failure = Some(failure);
-            return Ok(busy.complete().await);
+        // As on AWS the invocation has not begun then. The next one is restored anew.
+        Err(failure) if environment.is_restored() => {
+            environment.log.drain_to_end();
+            environment
+                .log
+                .restore_report(began.elapsed(), Some(&failure));
+            environment.stop("failure").await;
+            return Err(match failure {
+                Failure::Timeout(_) => Refusal::RestoreTimeout,
+                other => Refusal::NotRestored(other.error_type().to_owned()),
+            });
         }
         Err(failure) => {
             report_init(&environment, began.elapsed(), "init", Some(&failure));

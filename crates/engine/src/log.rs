@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::{Events, LogLine, LogTarget};
+use crate::failure::Failure;
 use crate::spec::{
     FunctionSpec, Initialization, LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Report, Status,
 };
@@ -221,17 +222,29 @@ impl Log {
     }
 
     /// RESTORE_REPORT.
-    pub(crate) fn restore_report(&self, duration: Duration) {
+    pub(crate) fn restore_report(&self, duration: Duration, failure: Option<&Failure>) {
+        let status = failure.map_or(Status::Success, Failure::status);
+        let error_type = failure.map(Failure::error_type);
         match self.config.format {
             LogFormat::Text => {
-                let duration = ms2(duration);
-                self.platform(format!("RESTORE_REPORT Restore Duration: {duration} ms\n"));
+                let mut text = format!("RESTORE_REPORT Restore Duration: {} ms", ms2(duration));
+                if failure.is_some() {
+                    push_status(&mut text, status, error_type);
+                }
+                self.platform(text + "\n");
             }
-            LogFormat::Json => self.record(
-                LogLevel::Info,
-                "platform.restoreReport",
-                &json!({"status": "success", "metrics": {"durationMs": round3(duration)}}),
-            ),
+            LogFormat::Json => {
+                let mut record = json!({
+                    "status": status_word(status),
+                    "metrics": {"durationMs": round3(duration)},
+                });
+                add_error_type(&mut record, error_type);
+                self.record(
+                    level_of(status, LogLevel::Info),
+                    "platform.restoreReport",
+                    &record,
+                );
+            }
         }
     }
 

@@ -435,7 +435,12 @@ fn refused(refusal: Refusal) -> ProvisionFailure {
     match refusal {
         Refusal::Throttled(_) => ProvisionFailure::NoRoom,
         Refusal::Credentials(_) => ProvisionFailure::Role,
-        Refusal::Draining | Refusal::NoRuntime(_) | Refusal::Internal(_) => {
+        // What is provisioned is no fork.
+        Refusal::NotRestored(_)
+        | Refusal::RestoreTimeout
+        | Refusal::Draining
+        | Refusal::NoRuntime(_)
+        | Refusal::Internal(_) => {
             tracing::error!(%refusal, "not provisioned");
             ProvisionFailure::Internal
         }

@@ -24,7 +24,7 @@ use crate::http::{Connection, Method};
 use crate::log::{Pipes, Readers, TELEMETRY_FD};
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::spec::{FunctionSpec, NetworkPolicy};
+use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
 use crate::templates::Template;
 use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
 
@@ -109,12 +109,15 @@ fn template_key(key: &str) -> String {
     format!("template:{key}")
 }
 
-/// A slot for an environment: one that waits, or a new one. What a template cannot give is made without it.
+/// A slot for an environment: one that waits, or a new one. What a template cannot give is made without it. Environments
+/// that are provisioned run init themselves, as on AWS.
 pub(crate) async fn slot_for(
     shared: &Arc<Shared>,
     spec: &Arc<FunctionSpec>,
+    initialization: Initialization,
 ) -> Result<Slot, String> {
-    if let Some(template) = shared.templates.of(shared, spec) {
+    let forks = initialization != Initialization::Provisioned;
+    if let Some(template) = shared.templates.of(shared, spec).filter(|_| forks) {
         let kind = Kind::of_template(spec, template);
         if let Some(slot) = shared.slots.take(&kind) {
             return Ok(slot);

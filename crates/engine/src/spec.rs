@@ -70,6 +70,8 @@ pub struct FunctionSpec {
     pub network: NetworkPolicy,
     /// How its environments come to be initialised, unless they are provisioned.
     pub initialization: Initialization,
+    /// Whether environments are forks of a template, as with SnapStart, although it is off.
+    pub template: bool,
 }
 
 /// What came of [`crate::Engine::prepare`].
@@ -360,6 +362,12 @@ pub enum Refusal {
     /// The role's credentials could not be made.
     #[error("the execution role cannot be assumed: {0}")]
     Credentials(String),
+    /// A fork of the function's template failed before it waited for an event: a hook did, mostly. The log says how.
+    #[error("the function was not restored: {0}")]
+    NotRestored(String),
+    /// It took too long.
+    #[error("the function was not restored in time")]
+    RestoreTimeout,
     /// A fault of the platform. The text is for operators.
     #[error("internal error: {0}")]
     Internal(String),

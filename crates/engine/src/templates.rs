@@ -1,7 +1,7 @@
 //! Templates: a process per function version that has run its init once, forked for every environment.
 //!
-//! AWS runs init in every environment unless SnapStart is on, so templates are for SnapStart alone. A template has a
-//! nursery of its own: what a function's init does there reaches only sandboxes of its own version. It sees no event, has no network, and a placeholder for credentials. When there cannot be one the function's
+//! AWS runs init in every environment unless SnapStart is on, so templates are for SnapStart and for functions that ask
+//! for one. A template has a nursery of its own: what a function's init does there reaches only sandboxes of its own version. It sees no event, has no network, and a placeholder for credentials. When there cannot be one the function's
 //! log says why, once, and its environments run init themselves.
 
 use std::collections::HashMap;
@@ -264,7 +264,8 @@ impl Nursery {
             shared.events.clone(),
             log_target(spec, &name),
             spec.log.clone(),
-            spec.initialization,
+            // Whatever asked for the template, its init is reported as SnapStart's is.
+            Initialization::SnapStart,
             readers,
         );
         let stop = CancellationToken::new();
@@ -413,6 +414,6 @@ pub(crate) async fn dispose(templates: Vec<Arc<Template>>) {
 impl FunctionSpec {
     /// Whether its environments are to be forks of a template.
     pub(crate) fn wants_template(&self) -> bool {
-        self.initialization == Initialization::SnapStart
+        self.template || self.initialization == Initialization::SnapStart
     }
 }

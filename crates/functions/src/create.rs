@@ -200,7 +200,7 @@ impl CreateFunction {
             return Ok(());
         };
         tags.check()?;
-        functions.inner.config.check_internet_tag(&tags.0)
+        functions.inner.config.check_own_tags(&tags.0)
     }
 
     fn not_applied(&self) -> NotApplied<'_> {

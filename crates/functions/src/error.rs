@@ -66,6 +66,8 @@ pub enum Error {
     TooManyTags,
     #[error("The value of the tag mayfly:internet must be open or closed.")]
     InternetTag,
+    #[error("The value of the tag mayfly:template must be true or false.")]
+    TemplateTag,
     #[error(
         "The tag mayfly:internet cannot open the internet on this server. Its operator may set internet_by_tag."
     )]
@@ -248,6 +250,12 @@ pub enum Error {
         "Lambda is initializing your function. It will be ready to invoke once your function state becomes ACTIVE."
     )]
     SnapStartNotReady,
+    #[error(
+        "The afterRestore() runtime hook encountered an error. For more information, check the Amazon CloudWatch logs."
+    )]
+    SnapStart,
+    #[error("Lambda couldn't restore the snapshot within the timeout limit.")]
+    SnapStartTimeout,
     #[error("{0}")]
     RuntimeGone(String),
     #[error("{0}")]
@@ -285,6 +293,7 @@ impl Error {
             | Error::WithoutSnapStart(_)
             | Error::TooManyTags
             | Error::InternetTag
+            | Error::TemplateTag
             | Error::InternetClosed
             | Error::TagsOnFunctionsOnly
             | Error::NotAPackage(_)
@@ -338,6 +347,8 @@ impl Error {
             | Error::ClientContextNotJson
             | Error::ClientContextTooLarge => ("InvalidRequestContentException", 400),
             Error::SnapStartNotReady => ("SnapStartNotReadyException", 409),
+            Error::SnapStart => ("SnapStartException", 400),
+            Error::SnapStartTimeout => ("SnapStartTimeoutException", 408),
             Error::Throttled(_) => ("TooManyRequestsException", 429),
             Error::RuntimeGone(_) => ("InvalidRuntimeException", 502),
             Error::Unavailable(_) => ("ServiceUnavailableException", 503),
@@ -364,11 +375,13 @@ impl From<Error> for wire::Error {
             Error::Throttled(reason) => wire::Error::new(code, status, error.to_string())
                 .with("Type", "User")
                 .with("Reason", reason.as_str()),
-            Error::RuntimeGone(_) | Error::Recursive | Error::SnapStartNotReady => {
-                wire::Error::new(code, status, error.to_string())
-                    .with("Type", "User")
-                    .with("Message", error.to_string())
-            }
+            Error::RuntimeGone(_)
+            | Error::Recursive
+            | Error::SnapStartNotReady
+            | Error::SnapStart
+            | Error::SnapStartTimeout => wire::Error::new(code, status, error.to_string())
+                .with("Type", "User")
+                .with("Message", error.to_string()),
             error => wire::Error::new(code, status, error.to_string()).with("Type", "User"),
         }
     }

@@ -382,6 +382,8 @@ fn refused(refusal: Refusal) -> Error {
             tracing::warn!(why, "an execution role cannot be assumed");
             Error::RoleNotAssumable
         }
+        Refusal::NotRestored(_) => Error::SnapStart,
+        Refusal::RestoreTimeout => Error::SnapStartTimeout,
         Refusal::Internal(why) => Error::Internal(why),
     }
 }

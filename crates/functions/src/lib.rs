@@ -42,6 +42,7 @@ mod tag;
 mod unbuilt;
 mod update;
 mod version;
+mod wishes;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -92,6 +93,8 @@ pub struct Config {
     /// Whether a function may open the internet for itself, by the tag `mayfly:internet`. Closing it that way is always
     /// possible.
     pub internet_by_tag: bool,
+    /// Whether environments are forks of a template without SnapStart, unless the tag `mayfly:template` says otherwise.
+    pub templates: bool,
     /// Executions at once in an account and region.
     pub account_concurrency: u32,
     /// A number from 0 to 1, without it, which decides for aliases that share their invocations.
@@ -107,6 +110,7 @@ impl Config {
             platform_variables: Vec::new(),
             network: NetworkPolicy::default(),
             internet_by_tag: false,
+            templates: false,
             account_concurrency: engine::ACCOUNT_CONCURRENCY_DEFAULT,
             random,
         }

@@ -1,19 +1,16 @@
 //! What a function may reach: the server's rule, and the function's own wish by the tag `mayfly:internet`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use engine::{FunctionSpec, NetworkPolicy};
+use engine::NetworkPolicy;
 
+use crate::Config;
 use crate::error::Error;
-use crate::{Config, Inner};
 
 /// Not one of AWS's: there a function without a VPC reaches the internet, and one in a VPC reaches what its subnets do.
 pub(crate) const TAG: &str = "mayfly:internet";
 const OPEN: &str = "open";
 const CLOSED: &str = "closed";
-/// Ends the key of a specification that opens the internet, so that no environment serves both.
-const KEY_SUFFIX: &str = "+internet";
 
 impl Config {
     /// What a function with these tags may reach. Tags that were set while the server allowed more do not count now.
@@ -35,34 +32,5 @@ impl Config {
             Some(OPEN) => Err(Error::InternetClosed),
             Some(_) => Err(Error::InternetTag),
         }
-    }
-}
-
-/// The key of a specification with this policy.
-pub(crate) fn key_for(key: String, network: NetworkPolicy) -> String {
-    match network {
-        NetworkPolicy::Endpoint => key,
-        NetworkPolicy::Internet => key + KEY_SUFFIX,
-    }
-}
-
-impl Inner {
-    /// The same specification under another policy.
-    pub(crate) fn under(
-        &self,
-        spec: &Arc<FunctionSpec>,
-        network: NetworkPolicy,
-    ) -> Arc<FunctionSpec> {
-        if spec.network == network {
-            return Arc::clone(spec);
-        }
-        let plain = spec.key.strip_suffix(KEY_SUFFIX).unwrap_or(&spec.key);
-        let spec = Arc::new(FunctionSpec {
-            key: key_for(plain.to_owned(), network),
-            network,
-            ..FunctionSpec::clone(spec)
-        });
-        self.code.keep(&spec);
-        spec
     }
 }

@@ -107,8 +107,8 @@ impl Inner {
         content: &Content,
     ) -> Result<(), Error> {
         let (at, name) = (&function.at, &function.name);
-        let network = self.config.network_of(&function.record.tags);
-        let spec = self.specification(at, name, Some(number), content, network);
+        let wishes = self.config.wishes_of(&function.record.tags);
+        let spec = self.specification(at, name, Some(number), content, wishes);
         let prepared = match spec {
             Ok(spec) => {
                 let Some(_running) = self.initialising.begin(&spec.key) else {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{
-    FunctionSpec, Initialization, LogConfig, LogFormat, LogLevel, NetworkPolicy, PoolKey,
-};
+use engine::{FunctionSpec, Initialization, LogConfig, LogFormat, LogLevel, PoolKey};
 use wire::{Arn, Scope};
 
 use crate::Inner;
@@ -13,20 +11,20 @@ use crate::code::Package;
 use crate::configuration::version_name;
 use crate::error::Error;
 use crate::name::LATEST;
-use crate::network::key_for;
 use crate::record::{Content, Logging};
 use crate::state::Runnable;
+use crate::wishes::Wishes;
 
-/// The key of a specification: the function, the version, what it is made of, what it may reach.
+/// The key of a specification: the function, the version, what it is made of, what it wishes.
 pub(crate) fn key(
     at: &Scope,
     name: &str,
     version: Option<u64>,
     content: &str,
-    network: NetworkPolicy,
+    wishes: Wishes,
 ) -> String {
     let (prefix, version) = (key_prefix(at, name), version_name(version));
-    key_for(format!("{prefix}{version}/{content}"), network)
+    wishes.key_for(format!("{prefix}{version}/{content}"))
 }
 
 /// What the keys of all specifications of a function begin with.
@@ -63,7 +61,7 @@ impl Inner {
         name: &str,
         version: Option<u64>,
         content: &Content,
-        network: NetworkPolicy,
+        wishes: Wishes,
     ) -> Runnable {
         let runtime = self.config.runtimes.resolve_existing(&content.runtime);
         let runtime = runtime.map_err(|error| error.to_string())?;
@@ -72,7 +70,7 @@ impl Inner {
         let (roles, role) = (Arc::clone(&self.roles), content.role.clone());
         let function = Arn::function(at, name, None);
         let spec = Arc::new(FunctionSpec {
-            key: key(at, name, version, &content.id, network),
+            key: key(at, name, version, &content.id, wishes),
             pool: pool(at, name),
             name: name.to_owned(),
             version: version_name(version),
@@ -94,11 +92,12 @@ impl Inner {
                 .collect(),
             log: log_config(name, &content.role, &content.logging),
             credentials: Arc::new(move || roles.credentials(&role, &function)),
-            network,
+            network: wishes.network,
             initialization: match content.snap_start && version.is_some() {
                 true => Initialization::SnapStart,
                 false => Initialization::OnDemand,
             },
+            template: wishes.template,
         });
         self.code.keep(&spec);
         self.engine.expect(&spec);

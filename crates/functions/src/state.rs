@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::{FunctionSpec, NetworkPolicy};
+use engine::FunctionSpec;
 use store::{Expect, record};
 use wire::{Arn, Scope};
 
@@ -13,6 +13,7 @@ use crate::record::{
     Content, FUNCTIONS, FunctionRecord, LAYERS, LastUpdate, LayerRecord, State, VERSIONS,
     VersionRecord, function_key, layer_key, read_key, version_key,
 };
+use crate::wishes::Wishes;
 
 /// How often a change is tried anew after somebody else's came first.
 const TRIES_MAX: usize = 16;
@@ -286,15 +287,14 @@ impl Inner {
     ) -> Arc<Function> {
         contents.retain(|content, _| record.versions.values().any(|v| v.content == *content));
         let before = before.filter(|before| before.record.id == record.id);
-        let network = self.config.network_of(&record.tags);
-        let runnable =
-            |version, content| self.runnable(at, name, version, content, network, before);
+        let wishes = self.config.wishes_of(&record.tags);
+        let runnable = |version, content| self.runnable(at, name, version, content, wishes, before);
         let latest = match (&record.latest_head.state, &record.last_update) {
             (State::Active, LastUpdate::Successful) => Some(runnable(None, &record.latest)),
             // What ran before goes on running, but never with more than the tags say now.
             (State::Active, _) => before
                 .and_then(|before| before.latest.clone())
-                .map(|latest| latest.map(|spec| self.under(&spec, network))),
+                .map(|latest| latest.map(|spec| self.under(&spec, wishes))),
             (State::Pending | State::Failed { .. }, _) => None,
         };
         let active = record
@@ -334,16 +334,16 @@ impl Inner {
         name: &str,
         version: Option<u64>,
         content: &Content,
-        network: NetworkPolicy,
+        wishes: Wishes,
         before: Option<&Function>,
     ) -> Runnable {
-        let key = crate::spec::key(at, name, version, &content.id, network);
+        let key = crate::spec::key(at, name, version, &content.id, wishes);
         if let Some(Ok(spec)) = before.and_then(|before| before.runnable(version))
             && spec.key == key
         {
             return Ok(Arc::clone(spec));
         }
-        self.specification(at, name, version, content, network)
+        self.specification(at, name, version, content, wishes)
     }
 
     /// Changes a layer, or makes it.

@@ -153,11 +153,11 @@ impl Functions {
             edit(&mut record.tags);
             Tags(record.tags.clone()).check()?;
             record.latest_head.revision_id = new_id();
-            Ok(inner.config.network_of(&before.record.tags))
+            Ok(inner.config.wishes_of(&before.record.tags))
         });
-        let (after, network) = change.await?;
-        if inner.config.network_of(&after.record.tags) != network {
-            // Environments with the other reach serve nobody any more.
+        let (after, wishes) = change.await?;
+        if inner.config.wishes_of(&after.record.tags) != wishes {
+            // Environments with the other reach, or without a template, serve nobody any more.
             inner.engine.retire(&key_prefix(&after.at, &after.name));
         }
         Ok(())
@@ -186,7 +186,7 @@ impl Operation for TagResource {
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {
-        functions.inner.config.check_internet_tag(&self.tags.0)?;
+        functions.inner.config.check_own_tags(&self.tags.0)?;
         let add = |tags: &mut BTreeMap<_, _>| tags.extend(self.tags.0.clone());
         Ok(functions.change_tags(&self.resource, cx, add).await?)
     }

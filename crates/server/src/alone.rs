@@ -67,6 +67,7 @@ impl Alone {
             credentials: Arc::new(|| Ok(no_credentials())),
             network: NetworkPolicy::Endpoint,
             initialization: Initialization::OnDemand,
+            template: false,
         }
     }
 }

@@ -322,6 +322,11 @@ impl App {
         }
         for (name, help, value) in [
             (
+                "templates",
+                "Templates of functions that environments are forked of.",
+                self.engine.templates() as u64,
+            ),
+            (
                 "deliveries_waiting",
                 "Deliveries on their way.",
                 deliveries.waiting,
@@ -385,6 +390,7 @@ fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> fu
             false => NetworkPolicy::Endpoint,
         },
         internet_by_tag: config.internet_by_tag,
+        templates: config.templates,
         account_concurrency: config.concurrency,
         ..functions::Config::new(folder.path().join("functions"), runtimes)
     }

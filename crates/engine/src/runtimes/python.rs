@@ -15,6 +15,8 @@ use super::{HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
 /// What a template is besides.
 const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py");
+/// AWS's runtimes bring it along.
+const HOOKS: &str = include_str!("../../../../runtimes/python/snapshot_restore_py.py");
 /// Folders of a distribution's own Python: they are part of every sandbox's root, where `/var/lang` cannot cover them.
 const SYSTEM_PREFIXES: &[&str] = &["/usr", "/usr/local"];
 
@@ -34,6 +36,7 @@ pub(super) fn runtime(
     let script = folder.join("bootstrap.py");
     write_if_changed(&script, BOOTSTRAP.as_bytes())?;
     write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
+    write_if_changed(&folder.join("snapshot_restore_py.py"), HOOKS.as_bytes())?;
     let compiled = compile(python, &script, &folder);
     let mut mounts = vec![Mount {
         source: folder,

@@ -196,6 +196,7 @@ impl Bed {
             }),
             network: NetworkPolicy::Endpoint,
             initialization: engine::Initialization::OnDemand,
+            template: false,
         }
     }
 

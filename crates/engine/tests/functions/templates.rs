@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{FunctionSpec, Initialization};
+use engine::{FunctionSpec, Initialization, Refusal};
 
 use crate::bed::Bed;
 
@@ -253,45 +253,59 @@ async fn an_init_that_fails_fails_the_preparation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hooks_run_on_both_sides() {
     let bed = Arc::new(Bed::new());
-    let hooks = "
-before, after = [], []
-def register_before_snapshot(f, *a, **k): before.append((f, a, k))
-def register_after_restore(f, *a, **k): after.append((f, a, k))
-def get_before_snapshot(): return before
-def get_after_restore(): return after
-";
     let code = "
 import snapshot_restore_py as hooks
 seen = []
 hooks.register_before_snapshot(seen.append, 'first')
 hooks.register_before_snapshot(seen.append, 'second')
-hooks.register_after_restore(seen.append, 'third')
+@hooks.register_after_restore
+def restored(): seen.append('third')
 def handler(event, context): return seen
 ";
-    let python = bed.python();
-    let files = [("app.py", code), ("snapshot_restore_py.py", hooks)];
-    let mut spec = bed.function_on(python.clone(), "app.handler", &files);
-    spec.initialization = Initialization::SnapStart;
-    let spec = Arc::new(spec);
+    let spec = snap(&bed, code);
     prepared(&bed, &spec).await;
     bed.invoke(&spec, "{}")
         .await
         .gives("[\"second\", \"first\", \"third\"]");
-    let failing = code.replace("seen.append, 'third'", "int, 'third'");
-    let files = [
-        ("app.py", failing.as_str()),
-        ("snapshot_restore_py.py", hooks),
-    ];
-    let mut spec = bed.function_on(python, "app.handler", &files);
-    spec.initialization = Initialization::SnapStart;
+    let spec = snap(&bed, &code.replace("seen.append('third')", "int('third')"));
+    prepared(&bed, &spec).await;
+    match bed.try_invoke(&spec, "{}").await {
+        Err(Refusal::NotRestored(error_type)) => assert_eq!(error_type, "ValueError"),
+        other => panic!("{other:?}"),
+    }
+    let text = bed.recorder.text();
+    assert!(
+        text.contains(" ms\tStatus: error\tError Type: ValueError\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_snap_start_a_function_may_have_a_template_too() {
+    let bed = Arc::new(Bed::new());
+    let mut spec = bed.function(
+        "
+import os, time
+print('init ran')
+def handler(event, context):
+    time.sleep(0.2)
+    return [os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], os.environ['AWS_LAMBDA_LOG_STREAM_NAME'],
+            context.log_stream_name]
+",
+    );
+    spec.template = true;
     let spec = Arc::new(spec);
     prepared(&bed, &spec).await;
-    let answer = bed.invoke(&spec, "{}").await;
-    assert!(
-        answer.failed() && answer.text().contains("ValueError"),
-        "{}",
-        answer.text()
-    );
+    let mut answers = at_once(&bed, &spec, 2).await;
+    for answer in &answers {
+        assert_eq!(answer[0], "on-demand");
+        assert_eq!(answer[1], answer[2]);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 2, "each has a stream of its own");
+    let text = bed.recorder.text();
+    assert_eq!(text.matches("init ran").count(), 1, "{text}");
+    assert_eq!(text.matches("\tRestore Duration: ").count(), 2, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

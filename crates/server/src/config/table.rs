@@ -242,6 +242,15 @@ pub const KEYS: &[Key] = &[
         set: |draft, value| put(&mut draft.prediction, switch(value)),
     },
     Key {
+        name: "templates",
+        form: Form::Switch,
+        default: "false",
+        help: "Whether every function's init runs once, in a template that is forked for each environment, as SnapStart \
+               does it for published versions. The tag `mayfly:template` = `true` or `false` says it for one function. \
+               AWS runs init in every environment instead; docs/starts.md tells what differs.",
+        set: |draft, value| put(&mut draft.templates, switch(value)),
+    },
+    Key {
         name: "internet",
         form: Form::Switch,
         default: "false",
