@@ -38,16 +38,35 @@ impl Access {
         let request = http::Request::builder()
             .method(method)
             .uri(path)
-            .header("host", &self.address)
-            .header("content-type", content_type)
-            .body(())?;
+            .header("content-type", content_type);
+        self.signed(service, request, body)
+    }
+
+    /// The bytes of a signed request of AWS's JSON protocol. `target` names the operation.
+    ///
+    /// # Errors
+    /// If the parts make no request.
+    pub fn json(&self, service: &str, target: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let request = http::Request::post("/")
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", target);
+        self.signed(service, request, body)
+    }
+
+    fn signed(
+        &self,
+        service: &str,
+        request: http::request::Builder,
+        body: &[u8],
+    ) -> Result<Vec<u8>> {
+        let request = request.header("host", &self.address).body(())?;
         let (mut parts, ()) = request.into_parts();
         Signer::new(self.credentials.clone(), &self.region, service).sign(
             &mut parts,
             body,
             jiff::Timestamp::now(),
         );
-        let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri).into_bytes();
         for (name, value) in &parts.headers {
             bytes.extend_from_slice(name.as_str().as_bytes());
             bytes.extend_from_slice(b": ");

@@ -5,6 +5,7 @@
 //! a module with a function that takes [`Bench`] and puts rows into a [`Table`], and name it in [`SECTIONS`].
 
 mod client;
+mod clock;
 mod cold;
 mod floor;
 mod idle;
@@ -60,6 +61,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("sdk", cold::with_sdk),
     ("burst", cold::burst),
     ("idle", idle::measure),
+    ("clock", clock::measure),
     ("peers", peers::measure),
 ];
 

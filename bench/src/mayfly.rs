@@ -17,8 +17,6 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(10);
 
-const TRUST: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
-
 /// A running server with a data folder of its own.
 pub struct Mayfly {
     child: Child,
@@ -86,21 +84,47 @@ impl Mayfly {
         Self::start_on(binary, data, flags)
     }
 
-    /// Creates a function with a role that may write logs, and waits until it is active.
-    pub fn deploy(&self, name: &str, runtime: &str, files: &Files) -> Result<()> {
-        let mut client = self.access.connect()?;
+    /// Creates a role that a service may act in; its ARN.
+    pub fn role(&self, client: &mut Client, name: &str, service: &str) -> Result<String> {
+        let trust = policy(&serde_json::json!({
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sts:AssumeRole",
+        }));
         let role = self.query(
-            &mut client,
+            client,
             &[
                 ("Action", "CreateRole"),
                 ("RoleName", name),
-                ("AssumeRolePolicyDocument", TRUST),
+                ("AssumeRolePolicyDocument", &trust),
             ],
         )?;
         let arn = role
             .split_once("<Arn>")
             .and_then(|(_, rest)| rest.split_once("</Arn>"));
         let (arn, _) = arn.context("CreateRole answers no ARN")?;
+        Ok(arn.to_owned())
+    }
+
+    /// Lets a role do this everywhere.
+    pub fn allow(&self, client: &mut Client, role: &str, action: &str) -> Result<()> {
+        let statement = serde_json::json!({"Effect": "Allow", "Action": action, "Resource": "*"});
+        self.query(
+            client,
+            &[
+                ("Action", "PutRolePolicy"),
+                ("RoleName", role),
+                ("PolicyName", "bench"),
+                ("PolicyDocument", &policy(&statement)),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Creates a function with a role that may write logs, waits until it is active, and returns its ARN.
+    pub fn deploy(&self, name: &str, runtime: &str, files: &Files) -> Result<String> {
+        let mut client = self.access.connect()?;
+        let arn = self.role(&mut client, name, "lambda.amazonaws.com")?;
         let policy = wire::Arn::aws_managed_policy("service-role/AWSLambdaBasicExecutionRole");
         self.query(
             &mut client,
@@ -125,7 +149,11 @@ impl Mayfly {
             &body.to_string(),
         )?;
         ensure!(status == 201, "CreateFunction: {reply}");
-        self.wait_for(&mut client, name, "State", "Active")
+        let reply: serde_json::Value = serde_json::from_str(&reply)?;
+        let arn = reply["FunctionArn"].as_str();
+        let arn = arn.context("a function without an ARN")?.to_owned();
+        self.wait_for(&mut client, name, "State", "Active")?;
+        Ok(arn)
     }
 
     /// Changes the configuration of a function, and waits until that is done.
@@ -184,7 +212,27 @@ impl Mayfly {
         Ok(sizes.iter().sum::<f64>() / f64::from(count))
     }
 
-    fn rest(
+    /// Calls an operation of AWS's JSON protocol, which must succeed.
+    pub fn json(
+        &self,
+        client: &mut Client,
+        service: &str,
+        target: &str,
+        request: &serde_json::Value,
+    ) -> Result<serde_json::Value> {
+        let body = request.to_string();
+        let request = self.access.json(service, target, body.as_bytes())?;
+        let (status, reply) = client.exchange(&request)?;
+        let reply = String::from_utf8_lossy(reply);
+        ensure!(status == 200, "{target}: {reply}");
+        match reply.is_empty() {
+            true => Ok(serde_json::Value::Null),
+            false => Ok(serde_json::from_str(&reply)?),
+        }
+    }
+
+    /// Calls an operation of Lambda; status and reply.
+    pub fn rest(
         &self,
         client: &mut Client,
         method: &str,
@@ -311,6 +359,11 @@ fn zip(files: &Files) -> Result<Vec<u8>> {
 pub fn packed(source: &str) -> Result<serde_json::Value> {
     let files = vec![("lambda_function.py".to_owned(), source.into())];
     Ok(wire_blob(zip(&files)?))
+}
+
+/// A policy of one statement.
+fn policy(statement: &serde_json::Value) -> String {
+    serde_json::json!({"Version": "2012-10-17", "Statement": [statement]}).to_string()
 }
 
 /// A blob as JSON spells it.

@@ -14,7 +14,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::outbox::{Inner, REPEATS_MS};
 use crate::stats::{down, up};
-use crate::{Delivery, Outbox, Recipient, Refusal, RetryPolicy, record};
+use crate::{Delivery, Outbox, Recipient, Refusal, record};
 
 /// Deliveries handed over at once, to all recipients.
 const HANDED_OVER_MAX: usize = 512;
@@ -59,6 +59,8 @@ pub enum Outcome {
     DeadLettered(Refusal),
     /// Given up, and set aside in the outbox.
     Buried(Refusal),
+    /// Given up by its sender before it was tried: it was too old by then. What is in the outbox is never that.
+    Expired(Refusal),
 }
 
 impl Courier {
@@ -205,6 +207,7 @@ impl Courier {
     async fn hand_over(&self, leased: Leased) {
         let told = match record::decode(leased.body.clone()) {
             Ok(delivery) => {
+                let delivery = delivery.numbered(leased.attempts);
                 let result = self.attempt(&delivery).await;
                 self.settle(&delivery, &leased, result).await
             }
@@ -275,7 +278,8 @@ impl Courier {
         now_ms: i64,
     ) -> Result<Outcome, crate::Error> {
         let counts = &self.outbox.counts;
-        if let Some(letter) = dead_letter(delivery, leased, &refusal, exhausted, now_ms) {
+        let retries = leased.attempts - 1;
+        if let Some(letter) = delivery.dead_letter(&refusal, retries, exhausted, now_ms) {
             let outbox = Outbox {
                 inner: Arc::clone(&self.outbox),
             };
@@ -340,35 +344,6 @@ fn back_off_ms(id: &str, attempts: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
     (id, attempts).hash(&mut hasher);
     whole / 2 + hasher.finish() % (whole / 2 + 1)
-}
-
-/// The delivery to the dead-letter queue, with the attributes that AWS gives such a message
-/// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>).
-fn dead_letter(
-    delivery: &Delivery,
-    leased: &Leased,
-    refusal: &Refusal,
-    exhausted: Option<&'static str>,
-    now_ms: i64,
-) -> Option<Delivery> {
-    let mut parameters = delivery.parameters.clone();
-    let mut attribute = |name: &str, value: String| parameters.insert(name.to_owned(), value);
-    attribute("TARGET_ARN", delivery.to.to_string());
-    attribute("ERROR_CODE", refusal.code.to_owned());
-    attribute("ERROR_MESSAGE", refusal.message.clone());
-    attribute("RETRY_ATTEMPTS", (leased.attempts - 1).to_string());
-    if let Some(exhausted) = exhausted {
-        attribute("EXHAUSTED_RETRY_CONDITION", exhausted.to_owned());
-    }
-    Some(Delivery {
-        id: format!("{}>dead-letter", delivery.id),
-        to: delivery.dead_letter.clone()?,
-        parameters,
-        retry: RetryPolicy::DEFAULT,
-        dead_letter: None,
-        accepted_ms: now_ms,
-        ..delivery.clone()
-    })
 }
 
 /// What a task returned; its panic is ours, for whoever watches over the courier. `None` when the runtime ends.

@@ -36,6 +36,8 @@ pub struct Delivery {
     pub from: Sender,
     /// What is brought, as it is.
     pub payload: Bytes,
+    /// What stands in the payload for the number of the attempt: each is brought its own, the first 1.
+    pub attempt_mark: Option<String>,
     /// What the recipient's kind wants beside the payload, such as `DetailType` for a bus. They go along to the
     /// dead-letter queue, as attributes of the message.
     pub parameters: BTreeMap<String, String>,
@@ -47,6 +49,55 @@ pub struct Delivery {
     pub trace_id: Option<String>,
     /// When it was accepted, in milliseconds since 1970.
     pub accepted_ms: i64,
+}
+
+/// What the id of a delivery to a dead-letter queue ends with.
+const DEAD_LETTER: &str = ">dead-letter";
+
+impl Delivery {
+    /// The delivery to the dead-letter queue, if there is one, with the attributes that AWS gives such a message
+    /// (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html>): why the last attempt failed, how
+    /// many there were after the first, and the limit that was reached, if it was one.
+    pub fn dead_letter(
+        &self,
+        refusal: &Refusal,
+        retries: u32,
+        exhausted: Option<&str>,
+        now_ms: i64,
+    ) -> Option<Delivery> {
+        let mut parameters = self.parameters.clone();
+        let mut attribute = |name: &str, value: String| parameters.insert(name.to_owned(), value);
+        attribute("TARGET_ARN", self.to.to_string());
+        attribute("ERROR_CODE", refusal.code.to_owned());
+        attribute("ERROR_MESSAGE", refusal.message.clone());
+        attribute("RETRY_ATTEMPTS", retries.to_string());
+        if let Some(exhausted) = exhausted {
+            attribute("EXHAUSTED_RETRY_CONDITION", exhausted.to_owned());
+        }
+        Some(Delivery {
+            id: format!("{}{DEAD_LETTER}", self.id),
+            to: self.dead_letter.clone()?,
+            parameters,
+            retry: RetryPolicy::DEFAULT,
+            dead_letter: None,
+            accepted_ms: now_ms,
+            ..self.clone()
+        })
+    }
+
+    /// Whether this brings to a dead-letter queue what another one could not bring.
+    pub fn is_dead_letter(&self) -> bool {
+        self.id.ends_with(DEAD_LETTER)
+    }
+
+    /// The same with the number of the attempt in its payload.
+    fn numbered(mut self, attempt: u32) -> Delivery {
+        let text = std::str::from_utf8(&self.payload);
+        if let (Some(mark), Ok(text)) = (self.attempt_mark.take(), text) {
+            self.payload = Bytes::from(text.replace(&mark, &attempt.to_string()));
+        }
+        self
+    }
 }
 
 /// Names of [`Delivery::parameters`].

@@ -24,6 +24,8 @@ struct Stored {
     dead_letter: Option<String>,
     trace_id: Option<String>,
     accepted_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempt_mark: Option<String>,
 }
 
 impl Record for Stored {
@@ -49,6 +51,7 @@ pub(crate) fn encode(delivery: &Delivery) -> store::Result<Bytes> {
         dead_letter: delivery.dead_letter.as_ref().map(Arn::to_string),
         trace_id: delivery.trace_id.clone(),
         accepted_ms: delivery.accepted_ms,
+        attempt_mark: delivery.attempt_mark.clone(),
     };
     record::encode_with(&stored, &delivery.payload)
 }
@@ -76,6 +79,7 @@ pub(crate) fn decode(body: Bytes) -> store::Result<Delivery> {
         },
         trace_id: stored.trace_id,
         accepted_ms: stored.accepted_ms,
+        attempt_mark: stored.attempt_mark,
     })
 }
 

@@ -45,6 +45,7 @@ fn delivery(id: &str, to: &Arn, accepted_ms: i64) -> Delivery {
         retry: RetryPolicy::DEFAULT,
         dead_letter: None,
         trace_id: Some("Root=1".to_owned()),
+        attempt_mark: None,
         accepted_ms,
     }
 }
@@ -293,6 +294,38 @@ fn what_fails_for_now_is_tried_with_growing_waits() {
             (graves.len(), graves[0].why.as_str()),
             (1, "THROTTLING: slow down")
         );
+    });
+}
+
+#[test]
+fn each_attempt_may_say_its_number() {
+    alone(async {
+        let (sim, clock) = Sim::new(1, Faults::NONE);
+        let (outbox, inbox, log) = (
+            Outbox::open(&sim.store()),
+            Inbox::of("lambda"),
+            Arc::new(Log::default()),
+        );
+        let queue = Inbox::of("sqs");
+        let courier = courier(&outbox, &[&inbox, &queue], &log);
+        let refusal = || Refusal::transient("THROTTLING", "slow down");
+        let of = |id: &str| Delivery {
+            payload: Bytes::from("attempt <n> of <n>"),
+            attempt_mark: Some("<n>".to_owned()),
+            dead_letter: Some(arn("sqs", "dlq")),
+            ..delivery(id, &arn("lambda", "function:f"), clock.now_ms())
+        };
+        inbox.refuse("third", [refusal(), refusal()]);
+        inbox.refuse("never", [Refusal::permanent("NO_RESOURCE", "gone")]);
+        outbox.put(&of("third")).await.unwrap();
+        outbox.put(&of("never")).await.unwrap();
+        until(&clock, Duration::from_secs(1), || {
+            inbox.times("third") == 1 && queue.times("never>dead-letter") == 1
+        })
+        .await;
+        courier.abort();
+        assert_eq!(inbox.got.lock().unwrap()[0].payload, "attempt 3 of 3");
+        assert_eq!(queue.got.lock().unwrap()[0].payload, "attempt 1 of 1");
     });
 }
 

@@ -184,6 +184,7 @@ fn delivery(id: &str, n: u64) -> Delivery {
         retry: RetryPolicy::DEFAULT,
         dead_letter: None,
         trace_id: None,
+        attempt_mark: None,
         accepted_ms: SystemClock.now_ms(),
     }
 }

@@ -261,6 +261,7 @@ pub(crate) fn delivery(
         },
         dead_letter: target.dead_letter.as_deref().map(arn).transpose()?,
         trace_id: None,
+        attempt_mark: None,
         accepted_ms: arrival.ingested_ms,
         from: Sender {
             service: PRINCIPAL.to_owned(),

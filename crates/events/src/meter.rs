@@ -71,6 +71,17 @@ impl Observer for Outcomes {
         };
         let count = |name| self.0.measure_rule(&bus, &rule, name, Unit::Count, 1.0);
         let target = &delivery.to;
+        if delivery.is_dead_letter() {
+            match outcome {
+                Outcome::Delivered => count("InvocationsSentToDlq"),
+                Outcome::Buried(refusal) => {
+                    count("InvocationsFailedToBeSentToDlq");
+                    tracing::warn!(%rule, queue = %target, %refusal, "a dead-letter queue did not take an event; it was set aside");
+                }
+                Outcome::Retried(_) | Outcome::DeadLettered(_) | Outcome::Expired(_) => {}
+            }
+            return;
+        }
         match outcome {
             Outcome::Delivered => {
                 count("Invocations");
@@ -89,7 +100,6 @@ impl Observer for Outcomes {
             Outcome::DeadLettered(refusal) => {
                 count("Invocations");
                 count("FailedInvocations");
-                count("InvocationsSentToDlq");
                 tracing::warn!(%rule, %target, %refusal, "a target did not take an event; it goes to the dead-letter queue");
             }
             Outcome::Buried(refusal) => {
@@ -97,6 +107,7 @@ impl Observer for Outcomes {
                 count("FailedInvocations");
                 tracing::warn!(%rule, %target, %refusal, "a target did not take an event; it was set aside");
             }
+            Outcome::Expired(_) => count("FailedInvocations"),
         }
     }
 }

@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use delivery::{Outbox, Sender};
+use delivery::{Delivery, Observer, Outbox, Outcome, Sender};
 use events::scheduler::Surroundings;
 use events::{Agenda, Authority, Clock, Events, Meter, Scheduler, Unit};
 use serde_json::json;
@@ -66,9 +66,21 @@ fn ms(text: &str) -> i64 {
     text.parse::<jiff::Timestamp>().unwrap().as_millisecond()
 }
 
+/// What was given up before it was in the outbox.
+#[derive(Default)]
+struct Expired(Mutex<Vec<String>>);
+
+impl Observer for Expired {
+    fn saw(&self, delivery: &Delivery, outcome: &Outcome) {
+        assert!(matches!(outcome, Outcome::Expired(_)), "{outcome:?}");
+        self.0.lock().unwrap().push(delivery.to.to_string());
+    }
+}
+
 /// A server's buses, scheduler and clock.
 struct Bed {
     store: Store,
+    expired: Arc<Expired>,
     time: Arc<ManualClock>,
     router: Router,
     running: JoinHandle<()>,
@@ -82,8 +94,11 @@ impl Bed {
         let outbox = Outbox::open(&store);
         // Nothing is put on a bus here, so its worker may rest.
         let (events, _) = Events::open(&store, outbox.clone(), all(), all(), &agenda).await?;
-        let clock = Clock::new(&agenda, &events, &scheduler, &outbox);
+        let expired = Arc::new(Expired::default());
+        let observers: Vec<Arc<dyn Observer>> = vec![expired.clone()];
+        let clock = Clock::new(&agenda, &events, &scheduler, &outbox, observers);
         Ok(Bed {
+            expired,
             running: tokio::spawn(clock.run()),
             router: Router::new(vec![
                 Mount::new(Arc::new(scheduler)),
@@ -268,6 +283,48 @@ async fn a_month_away_is_made_up_for_once() {
     bed.settle().await;
     assert_eq!(bed.fired("once").await, 1);
     assert_eq!(bed.fired("old").await, 0, "older than a day");
+    assert_eq!(*bed.expired.0.lock().unwrap(), [target("old").to_string()]);
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_a_dead_letter() {
+    let bed = bed("2026-01-01T00:00Z").await;
+    let letters = "arn:aws:sqs:eu-central-1:123456789012:letters";
+    let target = json!({
+        "Arn": target("old").as_str(),
+        "RoleArn": "arn:aws:iam::123456789012:role/r",
+        "RetryPolicy": {"MaximumEventAgeInSeconds": 3600},
+        "DeadLetterConfig": {"Arn": letters},
+    });
+    let more = json!({"Target": target}).to_string();
+    bed.create("old", "at(2026-01-10T00:00:00)", &more)
+        .await
+        .unwrap();
+    bed.settle().await;
+    bed.time.set(ms("2026-01-10T01:00:01Z"));
+    let queue = format!("delivery/{letters}");
+    for _ in 0..TURNS_MAX {
+        if bed.store.queues.depth(&queue).await.unwrap().due == 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let leased = bed.store.queues.lease(&queue, 10, MINUTE).await.unwrap();
+    let at_midnight = ms("2026-01-10T00:00:00Z");
+    let id = format!(
+        "scheduler/schedule:123456789012/eu-central-1/default/old@{at_midnight}>target>dead-letter"
+    );
+    assert_eq!(leased[0].id, id);
+    let body = String::from_utf8_lossy(&leased[0].body).into_owned();
+    for said in [
+        r#""ERROR_CODE":"EVENT_AGE_EXCEEDED""#,
+        r#""EXHAUSTED_RETRY_CONDITION":"MaximumEventAgeInSeconds""#,
+        r#""RETRY_ATTEMPTS":"0""#,
+    ] {
+        assert!(body.contains(said), "{body}");
+    }
+    assert_eq!(bed.expired.0.lock().unwrap().len(), 1);
+    assert_eq!(bed.fired("old").await, 0);
 }
 
 #[tokio::test]

@@ -263,6 +263,7 @@ impl Ending<'_> {
             retry: RETRY,
             dead_letter: None,
             trace_id: self.trace_id.map(str::to_owned),
+            attempt_mark: None,
             accepted_ms: now_ms,
         }
     }

@@ -153,9 +153,10 @@ impl App {
             Arc::new(metrics),
             Arc::new(Outcomes(self.events.clone())),
         ];
-        let courier = Courier::new(&self.outbox, recipients, observers);
+        let courier = Courier::new(&self.outbox, recipients, observers.clone());
         self.workers.spawn("courier", courier.run());
-        let clock = Clock::new(agenda, &self.events, &self.scheduler, &self.outbox);
+        let (events, scheduler) = (&self.events, &self.scheduler);
+        let clock = Clock::new(agenda, events, scheduler, &self.outbox, observers);
         self.workers.spawn("clock", clock.run());
         let scheduler = self.scheduler.clone();
         self.workers.spawn("schedule groups", scheduler.sweep());

@@ -20,22 +20,24 @@ impl Observer for SchedulerMetrics {
             return;
         }
         // A dead letter is a delivery of its own.
-        if delivery.id.ends_with(">dead-letter") {
-            if matches!(outcome, Outcome::Buried(_)) {
-                self.count(delivery, "InvocationsFailedToBeSentToDeadLetterCount");
+        if delivery.is_dead_letter() {
+            match outcome {
+                Outcome::Delivered => self.count(delivery, "InvocationsSentToDeadLetterCount"),
+                Outcome::Buried(_) => {
+                    self.count(delivery, "InvocationsFailedToBeSentToDeadLetterCount");
+                }
+                Outcome::Retried(_) | Outcome::DeadLettered(_) | Outcome::Expired(_) => {}
             }
             return;
         }
-        self.count(delivery, "InvocationAttemptCount");
+        if !matches!(outcome, Outcome::Expired(_)) {
+            self.count(delivery, "InvocationAttemptCount");
+        }
         match outcome {
             Outcome::Delivered => {}
+            Outcome::Expired(_) => self.count(delivery, "InvocationDroppedCount"),
             Outcome::Retried(refusal) => self.failed(delivery, refusal.code),
-            Outcome::DeadLettered(refusal) => {
-                self.failed(delivery, refusal.code);
-                self.count(delivery, "InvocationDroppedCount");
-                self.count(delivery, "InvocationsSentToDeadLetterCount");
-            }
-            Outcome::Buried(refusal) => {
+            Outcome::DeadLettered(refusal) | Outcome::Buried(refusal) => {
                 self.failed(delivery, refusal.code);
                 self.count(delivery, "InvocationDroppedCount");
             }

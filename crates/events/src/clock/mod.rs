@@ -11,7 +11,7 @@ mod ticks;
 
 use std::sync::Arc;
 
-use delivery::{Delivery, Outbox};
+use delivery::{Delivery, Observer, Outbox, Outcome, Refusal};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use store::record::Record;
@@ -84,23 +84,26 @@ pub struct Clock {
     outbox: Outbox,
     schedules: Arc<Shelf<ScheduleRecord>>,
     events: Events,
+    observers: Vec<Arc<dyn Observer>>,
     /// Tells this process's claims from others'.
     me: String,
 }
 
 impl Clock {
-    /// A clock for the rules and schedules that note what is due in this agenda.
+    /// A clock for the rules and schedules that note what is due in this agenda. Observers are told of what is too old.
     pub fn new(
         agenda: &Arc<Agenda>,
         events: &Events,
         scheduler: &Scheduler,
         outbox: &Outbox,
+        observers: Vec<Arc<dyn Observer>>,
     ) -> Self {
         Self {
             agenda: Arc::clone(agenda),
             outbox: outbox.clone(),
             schedules: Arc::clone(scheduler.schedules()),
             events: events.clone(),
+            observers,
             me: uuid::Uuid::new_v4().to_string(),
         }
     }
@@ -208,15 +211,35 @@ impl Clock {
     }
 
     async fn put(&self, delivery: &Delivery) -> Result<(), Error> {
-        let age_ms = self.agenda.time.now_ms() - delivery.accepted_ms;
-        if age_ms > i64::from(delivery.retry.age_max_seconds) * 1000 {
-            tracing::warn!(
-                id = delivery.id,
-                age_ms,
-                "a tick that was missed is older than its MaximumEventAgeInSeconds, and is dropped"
-            );
-            return Ok(());
+        let now_ms = self.agenda.time.now_ms();
+        let age_max_ms = i64::from(delivery.retry.age_max_seconds) * 1000;
+        match now_ms - delivery.accepted_ms > age_max_ms {
+            true => self.expire(delivery, now_ms).await,
+            false => self.put_out(delivery).await,
         }
+    }
+
+    /// Gives up what was missed for so long that its target does not want it any more.
+    async fn expire(&self, delivery: &Delivery, now_ms: i64) -> Result<(), Error> {
+        let refusal = Refusal::permanent(
+            "EVENT_AGE_EXCEEDED",
+            "The invocation was missed, and is older than its MaximumEventAgeInSeconds.",
+        );
+        let (retries, exhausted) = (0, Some("MaximumEventAgeInSeconds"));
+        let letter = delivery.dead_letter(&refusal, retries, exhausted, now_ms);
+        let (id, age_ms) = (&delivery.id, now_ms - delivery.accepted_ms);
+        tracing::warn!(id, age_ms, dead_letter = letter.is_some(), %refusal, "a tick is given up");
+        if let Some(letter) = letter {
+            self.put_out(&letter).await?;
+        }
+        let outcome = Outcome::Expired(refusal);
+        for observer in &self.observers {
+            observer.saw(delivery, &outcome);
+        }
+        Ok(())
+    }
+
+    async fn put_out(&self, delivery: &Delivery) -> Result<(), Error> {
         match self.outbox.put(delivery).await {
             Ok(_) => Ok(()),
             // It will be too large the next time too.

@@ -14,6 +14,7 @@ use super::{PRINCIPAL, group_arn, schedule_arn};
 const SCHEDULE_ARN: &str = "<aws.scheduler.schedule-arn>";
 const SCHEDULED_TIME: &str = "<aws.scheduler.scheduled-time>";
 const EXECUTION_ID: &str = "<aws.scheduler.execution-id>";
+/// The courier puts it in, as it alone knows.
 const ATTEMPT_NUMBER: &str = "<aws.scheduler.attempt-number>";
 
 /// How long an execution's id is.
@@ -38,6 +39,7 @@ pub(crate) fn delivery(
 ) -> Option<Delivery> {
     let (at, group, name) = of_schedule_key(key)?;
     let target = &record.target;
+    let input = target.input.as_deref();
     let schedule = schedule_arn(&at, group, name);
     let occasion = Occasion {
         at: &at,
@@ -66,11 +68,14 @@ pub(crate) fn delivery(
             arn: group_arn(&at, group),
             role: Arn::parse(&target.role),
         },
-        payload: Bytes::from(occasion.payload(target.input.as_deref())),
+        payload: Bytes::from(occasion.payload(input)),
         parameters,
         retry: retry_of(target),
         dead_letter: target.dead_letter.as_deref().and_then(Arn::parse),
         trace_id: None,
+        attempt_mark: input
+            .is_some_and(|input| input.contains(ATTEMPT_NUMBER))
+            .then(|| ATTEMPT_NUMBER.to_owned()),
         accepted_ms,
         scope: at,
     })
@@ -82,8 +87,7 @@ impl Occasion<'_> {
             Some(input) => input
                 .replace(SCHEDULE_ARN, self.schedule.as_str())
                 .replace(SCHEDULED_TIME, &self.time)
-                .replace(EXECUTION_ID, &self.execution)
-                .replace(ATTEMPT_NUMBER, "1"),
+                .replace(EXECUTION_ID, &self.execution),
             None => self.event(),
         }
     }

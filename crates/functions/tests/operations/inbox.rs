@@ -25,6 +25,7 @@ fn delivery(id: &str, to: &str, payload: &str) -> Delivery {
         retry: RetryPolicy::DEFAULT,
         dead_letter: None,
         trace_id: None,
+        attempt_mark: None,
         accepted_ms: NOW_MS,
     }
 }
