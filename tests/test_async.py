@@ -169,6 +169,53 @@ def test_dead_letters_wait_in_the_outbox_for_the_queue(server, lambdas, iam, fun
     m.until(lambda: metric(server, "deliveries_buried_total") == before + 2, "the letter is set aside again")
     status, reply = outbox_as(user(), server, "ListUndelivered")
     assert (status, reply["__type"]) == (400, "AccessDeniedException")
+    # The same by command.
+    lines = m.run("outbox", "--data", server.data).stdout.splitlines()
+    start = lines.index(letter["Id"])
+    assert [line.split()[:2] for line in lines[start + 1 : start + 3]] == [["from", letter["From"]], ["to", queue]]
+    assert "NO_RESOURCE: " in lines[start + 5]
+    sent = m.run("outbox", "redrive", letter["Id"], "--data", server.data)
+    assert sent.stdout == "sent again: 1\n"
+    m.until(lambda: metric(server, "deliveries_buried_total") == before + 3, "it is set aside once more")
+    assert m.run("outbox", "redrive", "--to", queue, "--data", server.data).stdout == "sent again: 1\n"
+    m.until(lambda: metric(server, "deliveries_buried_total") == before + 4, "and again")
+    missing = m.run("outbox", "redrive", "nobody", "--data", server.data, check=False)
+    assert missing.returncode == 1 and "no delivery of this id" in missing.stderr
+    for wrong in ([], ["--all", "one"]):
+        assert m.run("outbox", "redrive", *wrong, "--data", server.data, check=False).returncode == 2
+
+
+def test_the_outbox_is_listed_in_pages_and_for_its_account_alone(fresh):
+    server = fresh("--dev")
+    mine, other = ({"AccessKeyId": key, "SecretAccessKey": "test"} for key in ("111111111111", "222222222222"))
+    for key in (mine, other):
+        events = server.client("events", key=key)
+        events.put_rule(Name="r", EventPattern='{"source": ["x"]}')
+        # Nothing is called by a rule without a permission.
+        account = key["AccessKeyId"]
+        arns = [f"arn:aws:lambda:us-east-1:{account}:function:f{n}" for n in range(3)]
+        events.put_targets(Rule="r", Targets=[{"Id": str(n), "Arn": arn} for n, arn in enumerate(arns)])
+        entry = {"Source": "x", "DetailType": "t", "Detail": "{}"}
+        events.put_events(Entries=[entry, entry])
+    m.until(lambda: metric(server, "deliveries_set_aside") == 12, "all are set aside")
+
+    def listed(key, size):
+        found, token = [], {}
+        while True:
+            status, reply = outbox_as(key, server, "ListUndelivered", {"MaxItems": size} | token)
+            assert status == 200 and len(reply["Deliveries"]) <= size
+            found += [(letter["To"], letter["Id"]) for letter in reply["Deliveries"]]
+            if "NextToken" not in reply:
+                return found
+            token = {"NextToken": reply["NextToken"]}
+
+    for key in (mine, other):
+        whole = listed(key, 1000)
+        assert len(whole) == 6 and all(f":{key['AccessKeyId']}:" in to for to, _ in whole)
+        assert [listed(key, size) for size in (1, 2, 4)] == [whole] * 3
+    assert outbox_as(mine, server, "ListUndelivered", {"NextToken": "x"})[0] == 400
+    assert outbox_as(mine, server, "Redrive", {"Id": listed(other, 1)[0][1]}) == (200, {"Sent": 0})
+    assert outbox_as(mine, server, "Redrive") == (200, {"Sent": 6})
 
 
 def test_two_functions_that_cause_each_other_are_stopped(lambdas, iam, logs, function):

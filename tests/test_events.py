@@ -1,12 +1,15 @@
 """EventBridge: buses, rules, targets, events; driven by boto3 as a user would."""
 
+import datetime
 import json
+import random
 import re
+import time
 
 import pytest
 
 import mayfly as m
-from conftest import make_role
+from conftest import Function, make_role
 from endpoint import Endpoint
 
 EVENTS_TRUST = m.LAMBDA_TRUST.replace("lambda.amazonaws.com", "events.amazonaws.com")
@@ -148,14 +151,31 @@ def test_a_scheduled_rule_calls_with_its_input(server, events, rule, witness):
     assert not any(line.startswith(("Sat", "Sun")) for line in shown)
 
 
-def test_a_scheduled_rule_calls_with_an_event(server, events, rule, witness, account):
-    seen = witness()
-    name, arn = rule(ScheduleExpression="rate(1 minute)")
-    seen.allow(arn)
-    events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": seen.arn}])
-    # This one comes by itself.
-    event = m.until(seen.events, "the rule fired", 90)[0]
-    events.disable_rule(Name=name)
+def test_a_scheduled_rule_comes_by_itself_also_through_a_kill(fresh):
+    """Rules at the next minute; the server is killed at about that time."""
+    server = fresh()
+    iam, lambdas, events = server.client("iam"), server.client("lambda"), server.client("events")
+    account = server.client("sts").get_caller_identity()["Account"]
+    role = make_role(iam, "basic", m.BASIC_EXECUTION)
+    seen = Witness(server, lambda code: sink(lambdas, role, code))
+    # With less time than that until the next minute, they would not be there by then.
+    due = int((time.time() + 4) // 60 + 1) * 60
+    moment = datetime.datetime.fromtimestamp(due, datetime.UTC)
+    names = [f"r{number}" for number in range(8)]
+    for name in names:
+        arn = events.put_rule(Name=name, ScheduleExpression=f"cron({moment.minute} {moment.hour} * * ? *)")["RuleArn"]
+        seen.allow(arn)
+        events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": seen.arn}])
+    assert time.time() < due, "the rules were made in time"
+    time.sleep(max(0.0, due + random.uniform(-0.1, 0.4) - time.time()))
+    server.kill()
+    server.start()
+    found = seen.wait(len(names))
+    # A kill may repeat one, but not make another of it.
+    ids = {(event["id"], *event["resources"]) for event in found}
+    assert len(ids) == len(names), found
+    event = next(event for event in found if event["resources"] == [arn])
+    assert event["time"] == f"{moment:%Y-%m-%dT%H:%M:%SZ}"
     assert list(event) == [
         "version",
         "id",
@@ -178,6 +198,46 @@ def test_a_scheduled_rule_calls_with_an_event(server, events, rule, witness, acc
         "resources": [arn],
         "detail": {},
     }
+
+
+def sink(lambdas, role, code):
+    lambdas.create_function(
+        FunctionName="sink",
+        Runtime=m.PYTHON,
+        Handler="lambda_function.lambda_handler",
+        Role=role,
+        Code={"ZipFile": m.handler(code)},
+    )
+    lambdas.get_waiter("function_active_v2").wait(FunctionName="sink")
+    return Function(lambdas, "sink")
+
+
+def test_a_scheduled_rule_sends_in_a_role_and_says_what_failed(server, events, bus, rule, witness, iam):
+    """There are no queues yet, so that the letter to one cannot be sent either: both failures are counted and logged."""
+    seen, there = witness(), bus()
+    name, arn = rule({"source": ["aws.events"]}, EventBusName=there[0])
+    seen.allow(arn)
+    events.put_targets(Rule=name, EventBusName=there[0], Targets=[{"Id": "1", "Arn": seen.arn}])
+    role = m.name("role")
+    role_arn = make_role(iam, role, trust=EVENTS_TRUST)
+    queue = f"arn:aws:sqs:us-east-1:123456789012:{m.name('letters')}"
+    here, here_arn = rule(ScheduleExpression="rate(1 day)")
+    target = {"Id": "1", "Arn": there[1], "RoleArn": role_arn, "DeadLetterConfig": {"Arn": queue}}
+    events.put_targets(Rule=here, Targets=[target])
+    assert events.list_targets_by_rule(Rule=here)["Targets"] == [target]
+    m.run("fire", "--data", server.data, here)
+    for metric_name in ("FailedInvocations", "InvocationsFailedToBeSentToDlq"):
+        m.until(lambda metric_name=metric_name: metric(server, metric_name, here) == 1, metric_name)
+    assert metric(server, "Invocations", here) == 1 and metric(server, "InvocationsSentToDlq", here) == 0
+    lines = [line for line in server.log.read_text().splitlines() if here in line]
+    assert any("NO_PERMISSIONS" in line and there[1] in line for line in lines)
+    assert any("NO_RESOURCE" in line and queue in line for line in lines)
+    statement = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": there[1]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=role, PolicyName="put", PolicyDocument=policy)
+    m.run("fire", "--data", server.data, here)
+    (event,) = seen.wait()
+    assert (event["detail-type"], event["resources"]) == ("Scheduled Event", [here_arn])
 
 
 def test_a_name_to_fire_means_one_thing(server, events, rule, function, iam):
@@ -598,8 +658,6 @@ def test_a_bus_policy_lets_another_account_in_and_keeps_users_out(fresh):
 
 def metric(server, name, rule):
     """The sum of a metric of a rule since an hour ago."""
-    import datetime
-
     now = datetime.datetime.now(datetime.UTC)
     reply = server.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/Events",

@@ -2,6 +2,9 @@
 
 import datetime
 import json
+import random
+import re
+import time
 
 import pytest
 
@@ -64,7 +67,9 @@ def log_groups(logs, prefix):
 def test_a_function_is_invoked_with_the_input(scheduler, target, function, logs):
     sink = function("import json\nprint('GOT ' + json.dumps(event))")
     arn = sink.client.get_function(FunctionName=sink.name)["Configuration"]["FunctionArn"]
-    name, given = m.name("s"), '{"at": "<aws.scheduler.scheduled-time>", "by": "<aws.scheduler.schedule-arn>"}'
+    name = m.name("s")
+    marks = {"at": "scheduled-time", "by": "schedule-arn", "attempt": "attempt-number"}
+    given = json.dumps({member: f"<aws.scheduler.{mark}>" for member, mark in marks.items()})
     made = scheduler.create_schedule(
         Name=name,
         ScheduleExpression=soon(),
@@ -83,7 +88,7 @@ def test_a_function_is_invoked_with_the_input(scheduler, target, function, logs)
 
     m.until(got, "the function ran")
     (event,) = got()
-    assert event["by"] == made and event["at"].endswith("Z")
+    assert event["by"] == made and event["at"].endswith("Z") and event["attempt"] == "1"
     with m.refused("ResourceNotFoundException", f"Schedule {name} does not exist.", 404):
         scheduler.get_schedule(Name=name)
 
@@ -137,6 +142,122 @@ def test_what_comes_due_while_the_server_is_down_comes_late(fresh):
     m.until(lambda: not scheduler.list_schedules()["Schedules"], "they are gone")
 
 
+@pytest.mark.parametrize("kills, each", [(6, 16)])
+def test_kills_around_due_ticks_lose_none_and_double_none(fresh, kills, each, capsys):
+    """The server is killed at random moments around the second in which schedules are due. Each tick reaches the function,
+    and however often, under one execution id: that is made from the id in the outbox."""
+    server = fresh()
+    iam, lambdas, logs = server.client("iam"), server.client("lambda"), server.client("logs")
+    function = lambdas.create_function(
+        FunctionName="sink",
+        Runtime=m.PYTHON,
+        Handler="lambda_function.lambda_handler",
+        Role=make_role(iam, "basic", m.BASIC_EXECUTION),
+        Timeout=60,
+        Code={"ZipFile": m.handler("print('ran', event['of'], event['tick'])")},
+    )["FunctionArn"]
+    lambdas.get_waiter("function_active_v2").wait(FunctionName="sink")
+    # More at once would only wait for the two cores.
+    lambdas.put_function_concurrency(FunctionName="sink", ReservedConcurrentExecutions=4)
+    target = {
+        "Arn": function,
+        "RoleArn": scheduler_role(iam, "lambda:InvokeFunction"),
+        "Input": '{"of": "<aws.scheduler.schedule-arn>", "tick": "<aws.scheduler.execution-id>"}',
+    }
+    seed, made = random.randrange(2**32), set()
+    scheduler, moments = server.client("scheduler"), random.Random(seed)
+    for kill in range(kills):
+        due = int(time.time()) + 3
+        once = datetime.datetime.fromtimestamp(due, datetime.UTC)
+        for number in range(each):
+            name, after = f"s{kill}-{number}", ["NONE", "DELETE"][number % 2]
+            created = scheduler.create_schedule(
+                Name=name,
+                ScheduleExpression=f"at({once:%Y-%m-%dT%H:%M:%S})",
+                ActionAfterCompletion=after,
+                FlexibleTimeWindow=OFF,
+                Target=target,
+            )
+            made.add(created["ScheduleArn"])
+        time.sleep(max(0.0, due + moments.uniform(-0.1, 0.4) - time.time()))
+        server.kill()
+        server.start()
+
+    def ticks():
+        if not log_groups(logs, "/aws/lambda/sink"):
+            return {}
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName="/aws/lambda/sink", filterPattern="ran")
+        ran = {}
+        for event in (event for page in pages for event in page["events"]):
+            _, schedule, tick = event["message"].split()
+            ran.setdefault(schedule, []).append(tick)
+        return ran
+
+    m.until(lambda: ticks().keys() == made, f"all came (seed {seed})")
+    m.until(lambda: measure(server, "deliveries_waiting") == 0, "the outbox is empty")
+    ran = ticks()
+    assert all(len(set(found)) == 1 for found in ran.values()), (seed, ran)
+    assert measure(server, "deliveries_set_aside") == 0
+    left = {schedule["Name"] for schedule in scheduler.list_schedules()["Schedules"]}
+    assert left == {f"s{kill}-{number}" for kill in range(kills) for number in range(0, each, 2)}
+    with capsys.disabled():
+        print(f"\n{len(made)} ticks, {kills} kills, none lost; {sum(map(len, ran.values())) - len(made)} repeats")
+
+
+def measure(server, name):
+    text = server.request("GET", "/_/metrics")[2].decode()
+    return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE)[1])
+
+
+def test_a_call_of_a_universal_target_is_an_event_too(server, scheduler, iam, logs, function):
+    """CloudTrail's event of a call that a schedule makes names the role in which it was made."""
+    events, sink = server.client("events"), function("import json\nprint('GOT ' + json.dumps(event))")
+    name, made = m.name("s"), m.name("made/by/schedule")
+    pattern = {
+        "source": ["aws.logs"],
+        "detail-type": ["AWS API Call via CloudTrail"],
+        "detail": {"eventName": ["CreateLogGroup"], "requestParameters": {"logGroupName": [made]}},
+    }
+    rule = events.put_rule(Name=name, EventPattern=json.dumps(pattern))["RuleArn"]
+    arn = sink.client.get_function(FunctionName=sink.name)["Configuration"]["FunctionArn"]
+    events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": arn}])
+    sink.client.add_permission(
+        FunctionName=sink.name,
+        StatementId="r",
+        Action="lambda:InvokeFunction",
+        Principal="events.amazonaws.com",
+        SourceArn=rule,
+    )
+    role = scheduler_role(iam, "logs:CreateLogGroup")
+    scheduler.create_schedule(
+        Name=name,
+        ScheduleExpression=soon(0),
+        FlexibleTimeWindow=OFF,
+        ActionAfterCompletion="DELETE",
+        Target={
+            "Arn": f"{UNIVERSAL}:cloudwatchlogs:createLogGroup",
+            "RoleArn": role,
+            "Input": json.dumps({"LogGroupName": made}),
+        },
+    )
+
+    def got():
+        group = f"/aws/lambda/{sink.name}"
+        if not log_groups(logs, group):
+            return None
+        events = logs.filter_log_events(logGroupName=group, filterPattern="GOT")["events"]
+        return [json.loads(event["message"].split("GOT ")[1]) for event in events]
+
+    detail = m.until(got, "the call is told")[0]["detail"]
+    assert (detail["eventSource"], detail["readOnly"]) == ("logs.amazonaws.com", False)
+    identity = detail["userIdentity"]
+    assert identity["type"] == "AssumedRole"
+    assert f":assumed-role/{role.rsplit('/', 1)[1]}/" in identity["arn"]
+    events.remove_targets(Rule=name, Ids=["1"])
+    events.delete_rule(Name=name)
+    logs.delete_log_group(logGroupName=made)
+
+
 def test_a_role_without_the_permission_is_seen_in_a_metric(scheduler, iam, cloudwatch):
     role = scheduler_role(iam, "logs:DeleteLogGroup")
     group, name = m.name("group"), m.name("s")
@@ -150,6 +271,7 @@ def test_a_role_without_the_permission_is_seen_in_a_metric(scheduler, iam, cloud
             "Arn": f"{UNIVERSAL}:cloudwatchlogs:createLogGroup",
             "RoleArn": role,
             "Input": '{"LogGroupName": "never"}',
+            "DeadLetterConfig": {"Arn": "arn:aws:sqs:us-east-1:123456789012:letters"},
         },
     )
 
@@ -159,7 +281,13 @@ def test_a_role_without_the_permission_is_seen_in_a_metric(scheduler, iam, cloud
         )["Metrics"]
         return {metric["MetricName"] for metric in found}
 
-    wanted = {"InvocationAttemptCount", "TargetErrorCount", "InvocationDroppedCount"}
+    # There are no queues yet, so the letter cannot be sent either.
+    wanted = {
+        "InvocationAttemptCount",
+        "TargetErrorCount",
+        "InvocationDroppedCount",
+        "InvocationsFailedToBeSentToDeadLetterCount",
+    }
     m.until(lambda: metrics() >= wanted, "the failure is counted")
     scheduler.delete_schedule_group(Name=group)
 

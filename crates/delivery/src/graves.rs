@@ -1,7 +1,7 @@
 //! What could not be delivered and has no dead-letter queue: kept in the outbox for the operator to see, and to send
 //! on its way again once the cause is gone.
 
-use wire::Arn;
+use wire::{AccountId, Arn};
 
 use crate::outbox::{Inner, queue_of, recipient_of};
 use crate::stats::{down, up};
@@ -31,31 +31,44 @@ pub struct Grave {
     pub why: String,
 }
 
+/// The place of a delivery among those that were set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its recipient.
+    pub to: Arn,
+    /// Its id.
+    pub id: String,
+}
+
 impl Outbox {
-    /// At most `limit` deliveries that were set aside, by recipient, oldest first; fewer when they are large.
+    /// At most `limit` deliveries of an account that were set aside, by recipient, oldest first, after the one at a place;
+    /// fewer when they are large, but one at least if there is one.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn graves(&self, limit: usize) -> Result<Vec<Grave>, Error> {
-        let mut graves: Vec<Grave> = Vec::new();
+    pub async fn graves(
+        &self,
+        account: &AccountId,
+        after: Option<&Place>,
+        limit: usize,
+    ) -> Result<Vec<Grave>, Error> {
+        let first = after.map(|place| queue_of(account, &place.to));
+        let mut queues = self.inner.queues_of(account).await?;
+        queues.retain(|queue| first.as_ref().is_none_or(|first| queue >= first));
+        let mut graves = Vec::new();
         let mut bytes = 0;
-        for queue in self.inner.all_queues().await? {
+        for queue in queues {
             let Some(to) = recipient_of(&queue) else {
                 continue;
             };
-            let left = limit - graves.len();
-            if left == 0 || bytes >= LOOK_BYTES_MAX {
-                break;
-            }
-            let mut after: Option<String> = None;
-            let mut found = 0;
-            while found < left && bytes < LOOK_BYTES_MAX {
-                let page = PAGE.min(left - found);
-                let queues = &self.inner.queues;
-                let buried = queues.buried(&queue, after.as_deref(), page).await?;
-                let Some(last) = buried.last() else { break };
-                after = Some(last.id.clone());
-                found += buried.len();
+            let place = after.filter(|place| place.to == to);
+            let mut last = place.map(|place| place.id.clone());
+            while graves.len() < limit && bytes < LOOK_BYTES_MAX {
+                let page = PAGE.min(limit - graves.len());
+                let store = &self.inner.queues;
+                let buried = store.buried(&queue, last.as_deref(), page).await?;
+                let Some(end) = buried.last() else { break };
+                last = Some(end.id.clone());
                 bytes += buried.iter().map(|one| one.body.len()).sum::<usize>();
                 graves.extend(buried.into_iter().map(|buried| Grave {
                     delivery: record::decode(buried.body).ok(),
@@ -70,42 +83,59 @@ impl Outbox {
         Ok(graves)
     }
 
-    /// Sends what was set aside for a recipient on its way again, all or the one with this id, and tells how many.
+    /// Sends what was set aside of an account on its way again, all or what is for one recipient, or the one with this id,
+    /// and tells how many.
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn redrive(&self, to: &Arn, id: Option<&str>) -> Result<u64, Error> {
-        let queue = queue_of(to);
+    pub async fn redrive(
+        &self,
+        account: &AccountId,
+        to: Option<&Arn>,
+        id: Option<&str>,
+    ) -> Result<u64, Error> {
+        let queues = match to {
+            Some(to) => vec![queue_of(account, to)],
+            None => self.inner.queues_of(account).await?,
+        };
         let mut sent = 0;
-        loop {
-            let ids = match id {
-                Some(id) => vec![id.to_owned()],
-                None => self.inner.first_buried(&queue).await?,
+        for queue in queues {
+            sent += match id {
+                Some(id) => u64::from(self.inner.exhume(&queue, id).await?),
+                None => self.inner.exhume_all(&queue).await?,
             };
-            if ids.is_empty() {
-                break;
-            }
-            let now_ms = self.inner.clock.now_ms();
-            for id in &ids {
-                if self.inner.queues.exhume(&queue, id, now_ms).await? {
-                    sent += 1;
-                    up(&self.inner.counts.waiting);
-                    down(&self.inner.counts.graves);
-                }
-            }
-            if id.is_some() {
-                break;
-            }
+            self.inner.wake(queue);
         }
-        self.inner.wake(queue);
         Ok(sent)
     }
 }
 
 impl Inner {
-    async fn first_buried(&self, queue: &str) -> store::Result<Vec<String>> {
-        let buried = self.queues.buried(queue, None, PAGE).await?;
-        Ok(buried.into_iter().map(|buried| buried.id).collect())
+    async fn exhume(&self, queue: &str, id: &str) -> store::Result<bool> {
+        let exhumed = self.queues.exhume(queue, id, self.clock.now_ms()).await?;
+        if exhumed {
+            up(&self.counts.waiting);
+            down(&self.counts.graves);
+        }
+        Ok(exhumed)
+    }
+
+    async fn exhume_all(&self, queue: &str) -> store::Result<u64> {
+        let mut sent = 0;
+        // What fails again in the meantime comes behind those that are known now, and stays.
+        let now_ms = self.clock.now_ms();
+        loop {
+            let buried = self.queues.buried(queue, None, PAGE).await?;
+            let known = buried.iter().filter(|grave| grave.buried_ms <= now_ms);
+            let mut some = 0;
+            for grave in known {
+                some += u64::from(self.exhume(queue, &grave.id).await?);
+            }
+            if some == 0 {
+                return Ok(sent);
+            }
+            sent += some;
+        }
     }
 
     /// Removes what was set aside long ago.

@@ -18,7 +18,7 @@ use wire::{Arn, Scope};
 
 pub use courier::{Courier, Observer, Outcome};
 pub use error::Error;
-pub use graves::Grave;
+pub use graves::{Grave, Place};
 pub use outbox::{Outbox, PAYLOAD_BYTES_MAX, REPEATS_MS};
 pub use stats::Stats;
 

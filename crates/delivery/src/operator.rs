@@ -2,16 +2,14 @@
 //! the service `mayfly`. It is signed and authorized like any other, and shows an account its own.
 
 use wire::{
-    AccountId, Arn, Context, Operation, Protocol, Route, Scope, Service, Shape, Timestamp, Unbuilt,
-    number, text,
+    Arn, Context, Operation, Protocol, Route, Scope, Service, Shape, Timestamp, Unbuilt, number,
+    text,
 };
 
-use crate::{Error, Grave, Outbox};
+use crate::{Error, Grave, Outbox, Place};
 
 /// How many are shown unless the request says it.
 const SHOWN: usize = 100;
-/// How many are looked at for the ones of an account.
-const LOOKED_AT_MAX: usize = 10_000;
 
 number! {
     /// How many to show.
@@ -21,6 +19,8 @@ number! {
 text! {
     /// The id of a delivery.
     pub struct DeliveryId: 1..=2048;
+    /// Where the next page begins.
+    pub struct NextToken: 1..=4096;
 }
 
 impl Service for Outbox {
@@ -37,12 +37,14 @@ impl Service for Outbox {
 #[derive(Debug, Shape)]
 pub struct ListUndelivered {
     max_items: Option<MaxItems>,
+    next_token: Option<NextToken>,
 }
 
 /// See [`ListUndelivered`].
 #[derive(Debug, Shape)]
 pub struct ListUndeliveredOutput {
     deliveries: Vec<Undelivered>,
+    next_token: Option<String>,
 }
 
 /// A delivery that was set aside, without what it carries.
@@ -50,14 +52,14 @@ pub struct ListUndeliveredOutput {
 pub struct Undelivered {
     id: String,
     to: Arn,
-    /// The rule, schedule or function that sent it.
-    from: Arn,
+    /// The rule, schedule or function that sent it, if it can still be read.
+    from: Option<Arn>,
     /// How often it was tried.
     attempts: u32,
     set_aside: Timestamp,
     /// The code and the sentence of the last refusal.
     why: String,
-    payload_bytes: usize,
+    payload_bytes: Option<usize>,
 }
 
 impl Operation for ListUndelivered {
@@ -77,25 +79,45 @@ impl Operation for ListUndelivered {
         let asked = self
             .max_items
             .and_then(|max| usize::try_from(max.get()).ok());
-        let own = outbox.own_graves(&cx.scope.account).await?;
-        let shown = own.into_iter().take(asked.unwrap_or(SHOWN));
+        let after = self.next_token.as_deref().map(read_token).transpose()?;
+        let (account, limit) = (&cx.scope.account, asked.unwrap_or(SHOWN));
+        let graves = outbox.graves(account, after.as_ref(), limit).await;
+        let graves = graves.map_err(internal)?;
         Ok(ListUndeliveredOutput {
-            deliveries: shown.filter_map(undelivered).collect(),
+            // A page may end early, so only an empty one is known to be the last.
+            next_token: graves.last().map(token),
+            deliveries: graves.into_iter().map(undelivered).collect(),
         })
     }
 }
 
-fn undelivered(grave: Grave) -> Option<Undelivered> {
-    let delivery = grave.delivery?;
-    Some(Undelivered {
+/// No ARN has a line break.
+fn token(last: &Grave) -> String {
+    format!("{}\n{}", last.to, last.id)
+}
+
+fn read_token(token: &str) -> Result<Place, wire::Error> {
+    let place = token.split_once('\n').and_then(|(to, id)| {
+        Some(Place {
+            to: Arn::parse(to)?,
+            id: id.to_owned(),
+        })
+    });
+    let text = "The NextToken provided is not valid.";
+    place.ok_or_else(|| wire::Error::new("ValidationException", 400, text))
+}
+
+fn undelivered(grave: Grave) -> Undelivered {
+    let delivery = grave.delivery.as_ref();
+    Undelivered {
+        from: delivery.map(|delivery| delivery.from.arn.clone()),
+        payload_bytes: delivery.map(|delivery| delivery.payload.len()),
         id: grave.id,
         to: grave.to,
-        from: delivery.from.arn,
         attempts: grave.attempts,
         set_aside: Timestamp(grave.buried_ms),
         why: grave.why,
-        payload_bytes: delivery.payload.len(),
-    })
+    }
 }
 
 /// Sends what was set aside on its way again: all, or what is for one recipient, or one delivery.
@@ -121,30 +143,11 @@ impl Operation for Redrive {
     }
 
     async fn run(self, outbox: &Outbox, cx: &Context) -> Result<RedriveOutput, wire::Error> {
-        let mut sent = 0;
-        for grave in outbox.own_graves(&cx.scope.account).await? {
-            let wanted = self.to.as_ref().is_none_or(|to| *to == grave.to)
-                && self.id.as_ref().is_none_or(|id| id.as_str() == grave.id);
-            if wanted {
-                sent += outbox
-                    .redrive(&grave.to, Some(&grave.id))
-                    .await
-                    .map_err(internal)?;
-            }
-        }
-        Ok(RedriveOutput { sent })
-    }
-}
-
-impl Outbox {
-    /// What was set aside of an account.
-    async fn own_graves(&self, account: &AccountId) -> Result<Vec<Grave>, wire::Error> {
-        let mut graves = self.graves(LOOKED_AT_MAX).await.map_err(internal)?;
-        graves.retain(|grave| {
-            let delivery = grave.delivery.as_ref();
-            delivery.is_some_and(|delivery| delivery.scope.account == *account)
-        });
-        Ok(graves)
+        let (to, id) = (self.to.as_ref(), self.id.as_deref());
+        let sent = outbox.redrive(&cx.scope.account, to, id).await;
+        Ok(RedriveOutput {
+            sent: sent.map_err(internal)?,
+        })
     }
 }
 

@@ -1,4 +1,5 @@
-//! The outbox: one durable queue for each recipient, so that one that is slow holds up nobody else.
+//! The outbox: one durable queue for each recipient of each account's deliveries, so that one that is slow holds up nobody
+//! else, and an account finds its own without looking at others'.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{Clock, Queues, Store};
 use tokio::sync::Notify;
-use wire::Arn;
+use wire::{AccountId, Arn};
 
 use crate::stats::{Counts, Stats, up};
 use crate::{Delivery, Error, record};
@@ -72,7 +73,8 @@ impl Outbox {
                 limit: DELIVERIES_MAX,
             });
         }
-        let (queue, body) = (queue_of(&delivery.to), record::encode(delivery)?);
+        let queue = queue_of(&delivery.scope.account, &delivery.to);
+        let body = record::encode(delivery)?;
         let now_ms = inner.clock.now_ms();
         let pushed = inner
             .queues
@@ -109,11 +111,20 @@ impl Inner {
 
     /// Every queue that there is.
     pub async fn all_queues(&self) -> store::Result<Vec<String>> {
+        self.queues_below(QUEUES).await
+    }
+
+    /// The queues of an account's deliveries.
+    pub async fn queues_of(&self, account: &AccountId) -> store::Result<Vec<String>> {
+        self.queues_below(&prefix_of(account)).await
+    }
+
+    async fn queues_below(&self, prefix: &str) -> store::Result<Vec<String>> {
         const PAGE: usize = 1000;
         let mut all: Vec<String> = Vec::new();
         loop {
             let after = all.last().map(String::as_str);
-            let page = self.queues.list(QUEUES, after, PAGE).await?;
+            let page = self.queues.list(prefix, after, PAGE).await?;
             if page.is_empty() {
                 return Ok(all);
             }
@@ -140,12 +151,17 @@ impl Inner {
     }
 }
 
-/// The queue of a recipient.
-pub(crate) fn queue_of(to: &Arn) -> String {
-    format!("{QUEUES}{to}")
+/// The queue of an account's deliveries to a recipient.
+pub(crate) fn queue_of(account: &AccountId, to: &Arn) -> String {
+    format!("{}{to}", prefix_of(account))
 }
 
 /// The recipient of a queue.
 pub(crate) fn recipient_of(queue: &str) -> Option<Arn> {
-    Arn::parse(queue.strip_prefix(QUEUES)?)
+    let (_account, to) = queue.strip_prefix(QUEUES)?.split_once('/')?;
+    Arn::parse(to)
+}
+
+fn prefix_of(account: &AccountId) -> String {
+    format!("{QUEUES}{account}/")
 }

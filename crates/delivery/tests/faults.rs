@@ -289,7 +289,7 @@ fn what_fails_for_now_is_tried_with_growing_waits() {
         // AWS's 185 attempts within a day, by the one limit or the other.
         assert!((170..=186).contains(&tries), "{tries}");
         assert!((22..=24).contains(&hours), "{hours}");
-        let graves = outbox.graves(10).await.unwrap();
+        let graves = outbox.graves(&scope().account, None, 10).await.unwrap();
         assert_eq!(
             (graves.len(), graves[0].why.as_str()),
             (1, "THROTTLING: slow down")
@@ -398,7 +398,7 @@ fn what_cannot_succeed_is_set_aside_at_once_until_it_is_sent_again() {
         }
         until(&clock, Duration::ZERO, || log.0.lock().unwrap().len() == 3).await;
         assert_eq!(inbox.times("fine"), 1);
-        let graves = outbox.graves(10).await.unwrap();
+        let graves = outbox.graves(&scope().account, None, 10).await.unwrap();
         let found: Vec<(&str, &str, u32)> = graves
             .iter()
             .map(|g| (&*g.id, &*g.why, g.attempts))
@@ -412,7 +412,14 @@ fn what_cannot_succeed_is_set_aside_at_once_until_it_is_sent_again() {
                 ("nowhere", &*why, 1)
             ]
         );
-        assert_eq!(outbox.graves(1).await.unwrap().len(), 1);
+        assert_eq!(
+            outbox
+                .graves(&scope().account, None, 1)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
         // Putting it again does not bring it back, the operator does.
         assert!(
             !outbox
@@ -420,10 +427,28 @@ fn what_cannot_succeed_is_set_aside_at_once_until_it_is_sent_again() {
                 .await
                 .unwrap()
         );
-        assert_eq!(outbox.redrive(&f, Some("other")).await.unwrap(), 0);
-        assert_eq!(outbox.redrive(&f, None).await.unwrap(), 1);
+        assert_eq!(
+            outbox
+                .redrive(&scope().account, Some(&f), Some("other"))
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(
+            outbox
+                .redrive(&scope().account, Some(&f), None)
+                .await
+                .unwrap(),
+            1
+        );
         until(&clock, Duration::ZERO, || inbox.times("denied") == 1).await;
-        assert_eq!(outbox.redrive(&nowhere, Some("nowhere")).await.unwrap(), 1);
+        assert_eq!(
+            outbox
+                .redrive(&scope().account, None, Some("nowhere"))
+                .await
+                .unwrap(),
+            1
+        );
         until(&clock, Duration::ZERO, || outbox.stats().buried == 3).await;
         // And what nobody deals with for two weeks is removed.
         assert_eq!(outbox.stats().graves, 1);
@@ -468,7 +493,7 @@ fn one_that_hangs_holds_up_nobody_else() {
         while outbox.stats().buried < 100 {
             tokio::time::sleep(Courier::ATTEMPT_MAX).await;
         }
-        let graves = outbox.graves(1000).await.unwrap();
+        let graves = outbox.graves(&scope().account, None, 1000).await.unwrap();
         assert!(
             graves
                 .iter()

@@ -168,7 +168,7 @@ impl Bed {
 
     /// How many invocations of a schedule are in the outbox.
     async fn fired(&self, name: &str) -> u64 {
-        let queue = format!("delivery/{}", target(name));
+        let queue = format!("delivery/123456789012/{}", target(name));
         self.store.queues.depth(&queue).await.unwrap().due
     }
 
@@ -302,7 +302,7 @@ async fn what_is_too_old_is_a_dead_letter() {
         .unwrap();
     bed.settle().await;
     bed.time.set(ms("2026-01-10T01:00:01Z"));
-    let queue = format!("delivery/{letters}");
+    let queue = format!("delivery/123456789012/{letters}");
     for _ in 0..TURNS_MAX {
         if bed.store.queues.depth(&queue).await.unwrap().due == 1 {
             break;
@@ -442,7 +442,7 @@ async fn a_rule_s_missed_ticks_are_lost() {
     // Within a minute it was not missed.
     bed.time.set(ms("2026-01-04T06:00:59Z"));
     bed.until_fired("a", 1).await;
-    let queue = format!("delivery/{}", target("a"));
+    let queue = format!("delivery/123456789012/{}", target("a"));
     let leased = bed.store.queues.lease(&queue, 10, MINUTE).await.unwrap();
     let at_six = ms("2026-01-04T06:00:00Z");
     let id = format!("events/rule:123456789012/eu-central-1/default/r@{at_six}>a");
@@ -505,7 +505,7 @@ async fn reopened(sim: &Sim, time: &Arc<ManualClock>) -> Bed {
 
 /// The ticks in the outbox, by the ids of their deliveries.
 async fn ids(store: &Store, time: &ManualClock) -> Vec<i64> {
-    let queue = format!("delivery/{}", target("s"));
+    let queue = format!("delivery/123456789012/{}", target("s"));
     let mut ids = Vec::new();
     let mut misses = 0;
     while misses < 50 {

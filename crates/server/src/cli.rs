@@ -10,6 +10,7 @@ use crate::fire::FireArgs;
 use crate::policy::PolicyArgs;
 use crate::run::RunArgs;
 use crate::runtime::AddArgs;
+use crate::undelivered::OutboxArgs;
 
 /// What the user wants done.
 pub enum Command {
@@ -31,6 +32,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Write a policy.
     GeneratePolicy(PolicyArgs),
+    /// Show what was not delivered, or send it again.
+    Outbox(OutboxArgs, Config),
     /// Look at what this machine offers.
     Doctor(Config),
     /// Print a sample event, or list them.
@@ -74,6 +77,11 @@ pub fn parse() -> Command {
             let (_, matches) = matches.subcommand().expect("a subcommand is required");
             let args = PolicyArgs::from_arg_matches(matches).expect("clap has checked them");
             Command::GeneratePolicy(args)
+        }
+        "outbox" => {
+            let args = OutboxArgs::from_arg_matches(matches).expect("clap has checked them");
+            let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
+            Command::Outbox(args, config(&mut command, matches, is_key_of_env))
         }
         "doctor" => Command::Doctor(config(&mut command, matches, is_key_of_tools)),
         "events" => Command::SampleEvent(
@@ -197,6 +205,17 @@ fn command() -> Clap {
                         ),
                 ),
         )
+        .subcommand(with_keys(
+            OutboxArgs::augment_args(Clap::new("outbox"))
+                .about("Show what could not be delivered, and send it again")
+                .long_about(
+                    "Shows what the running server of a data folder could not deliver and has set aside, for the \
+                     account of its root user: deliveries of rules, schedules and functions.",
+                )
+                .args_conflicts_with_subcommands(true)
+                .mut_subcommand("redrive", |redrive| with_keys(redrive, is_key_of_env)),
+            is_key_of_env,
+        ))
         .subcommand(with_keys(
             Clap::new("doctor").about("Say what this machine offers, and what to do about what is missing"),
             is_key_of_tools,

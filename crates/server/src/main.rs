@@ -1,7 +1,7 @@
 //! `mayfly`: AWS Lambda on your own machines.
 //!
 //! `serve` wires the crates together, `env` prints what clients need, `run` runs a handler once without a server,
-//! `fire` fires a rule or a schedule, `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine
+//! `fire` fires a rule or a schedule, `outbox` shows and sends again what was not delivered, `runtime` lists runtimes and adds AWS's SDK to them, `doctor` says what this machine
 //! offers, `events sample` prints events to try.
 
 mod alone;
@@ -20,6 +20,7 @@ mod inside;
 mod logging;
 mod meter;
 mod notify;
+mod operator;
 mod outbound;
 mod policy;
 mod reset;
@@ -30,6 +31,7 @@ mod scheduler_metrics;
 mod serve;
 mod trail;
 mod trust;
+mod undelivered;
 mod universal;
 mod workers;
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Backup(to, config) => backup::run(&to, &config),
         Command::Explain(args) => explain::run(&args),
         Command::GeneratePolicy(args) => policy::generate(args),
+        Command::Outbox(args, config) => undelivered::run(&args, &config),
         Command::Doctor(config) => doctor::examine(&config),
         Command::SampleEvent(name) => samples::print(name.as_deref()),
         Command::ConfigReference => {

@@ -6,12 +6,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::router::{Mount, Row, failure_error};
-use crate::{Authorizer, Context, Error, Member, Node, Protocol, Router, Schema};
+use crate::{Authorizer, Context, Error, Member, Node, Protocol, Router, Schema, Witness};
 
 /// An operation to be run from inside.
 pub struct Call<'a> {
     mount: &'a Mount,
     index: usize,
+    witness: Option<&'a dyn Witness>,
 }
 
 impl Router {
@@ -20,7 +21,12 @@ impl Router {
         let mut mounts = self.mounts().iter();
         let mount = mounts.find(|mount| mount.profile().model == model)?;
         let index = mount.row_named(operation)?;
-        Some(Call { mount, index })
+        let witness = self.witness();
+        Some(Call {
+            mount,
+            index,
+            witness,
+        })
     }
 }
 
@@ -54,8 +60,10 @@ impl Call<'_> {
     ) -> Result<Node, Error> {
         let protocol = self.mount.profile().protocols.first();
         let protocol = protocol.copied().unwrap_or(Protocol::RestJson);
-        let ran = self.mount.run(self.index, cx, authorizer, parameters).await;
-        ran.map_err(|failure| failure_error(self.mount.profile(), protocol, failure))
+        let (mount, witness) = (self.mount, self.witness);
+        let ran = mount.run(self.index, cx, authorizer, witness, parameters);
+        ran.await
+            .map_err(|failure| failure_error(self.mount.profile(), protocol, failure))
     }
 }
 

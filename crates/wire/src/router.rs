@@ -174,14 +174,31 @@ impl Mount {
         &self.rows[index]
     }
 
-    pub(crate) fn run<'a>(
-        &'a self,
+    /// Decodes, authorizes and runs, and tells the witness of what changed.
+    pub(crate) async fn run(
+        &self,
         index: usize,
-        cx: &'a Context,
-        authorizer: &'a dyn Authorizer,
+        cx: &Context,
+        authorizer: &dyn Authorizer,
+        witness: Option<&dyn Witness>,
         input: Node,
-    ) -> Running<'a> {
-        self.service.run(index, cx, authorizer, input)
+    ) -> Result<Node, Failure> {
+        let (row, service) = (&self.rows[index], self.profile.name);
+        let witness = witness.filter(|one| row.effect == Effect::Changes && one.wants(cx, service));
+        // Copied before it is taken apart, and only if somebody wants it.
+        let request = witness.map(|_| input.told());
+        let output = self.service.run(index, cx, authorizer, input).await?;
+        if let (Some(witness), Some(request)) = (witness, request) {
+            witness.saw(Seen {
+                cx,
+                service,
+                operation: row.name,
+                http: row.http,
+                request,
+                reply: output.told(),
+            });
+        }
+        Ok(output)
     }
 }
 
@@ -236,6 +253,11 @@ impl Router {
             witness: Some(witness),
             ..self
         }
+    }
+
+    /// Who learns of what changes.
+    pub(crate) fn witness(&self) -> Option<&dyn Witness> {
+        self.witness.as_deref()
     }
 
     /// The services.
@@ -443,7 +465,7 @@ impl<'a> Found<'a> {
     /// Settles a Query request by its body, which may belong to another service than the head suggested. Every
     /// other request is settled already.
     pub fn settle(self, router: &'a Router, head: &Parts, body: &Bytes) -> Settled<'a> {
-        let witness = router.witness.as_deref();
+        let witness = router.witness();
         let Target::InForm = self.target else {
             return Settled {
                 found: self,
@@ -556,22 +578,9 @@ impl Settled<'_> {
             Ok(input) => input,
             Err(undecodable) => return refuse(&undecodable_error(profile, undecodable)),
         };
-        let witness = witness
-            .filter(|witness| row.effect == Effect::Changes && witness.wants(cx, profile.name));
-        // Copied before it is taken apart, and only if somebody wants it.
-        let request = witness.map(|_| input.told());
-        match found.mount.service.run(index, cx, authorizer, input).await {
+        let ran = found.mount.run(index, cx, authorizer, witness, input);
+        match ran.await {
             Ok(output) => {
-                if let (Some(witness), Some(request)) = (witness, request) {
-                    witness.saw(Seen {
-                        cx,
-                        service: profile.name,
-                        operation: row.name,
-                        http: row.http,
-                        request,
-                        reply: output.told(),
-                    });
-                }
                 match protocol::encode(found.protocol, profile, row, output, &cx.request_id) {
                     Ok(reply) => reply,
                     Err(error) => refuse(&error),

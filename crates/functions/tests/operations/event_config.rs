@@ -378,7 +378,8 @@ async fn a_destination_that_is_not_there_keeps_the_record_and_is_counted() {
     bed.invoke("hello", EVENT, "{}").await.ok();
     let mut graves = Vec::new();
     until(async || {
-        graves = bed.outbox.graves(10).await.unwrap();
+        let account = wire::AccountId::new(crate::bed::ACCOUNT).unwrap();
+        graves = bed.outbox.graves(&account, None, 10).await.unwrap();
         graves.len() == 1
     })
     .await;
