@@ -2,14 +2,11 @@
 
 import datetime
 import json
-import random
-import re
-import time
 
 import pytest
 
 import mayfly as m
-from conftest import Function, make_role
+from conftest import make_role
 from endpoint import Endpoint
 
 EVENTS_TRUST = m.LAMBDA_TRUST.replace("lambda.amazonaws.com", "events.amazonaws.com")
@@ -149,67 +146,6 @@ def test_a_scheduled_rule_calls_with_its_input(server, events, rule, witness):
     shown = m.run("fire", "--data", server.data, "--next", name).stdout.splitlines()
     assert len(shown) == 10 and all(line.endswith(" 06:00:00 +00:00") for line in shown)
     assert not any(line.startswith(("Sat", "Sun")) for line in shown)
-
-
-def test_a_scheduled_rule_comes_by_itself_also_through_a_kill(fresh):
-    """Rules at the next minute; the server is killed at about that time."""
-    server = fresh()
-    iam, lambdas, events = server.client("iam"), server.client("lambda"), server.client("events")
-    account = server.client("sts").get_caller_identity()["Account"]
-    role = make_role(iam, "basic", m.BASIC_EXECUTION)
-    seen = Witness(server, lambda code: sink(lambdas, role, code))
-    # With less time than that until the next minute, they would not be there by then.
-    due = int((time.time() + 4) // 60 + 1) * 60
-    moment = datetime.datetime.fromtimestamp(due, datetime.UTC)
-    names = [f"r{number}" for number in range(8)]
-    for name in names:
-        arn = events.put_rule(Name=name, ScheduleExpression=f"cron({moment.minute} {moment.hour} * * ? *)")["RuleArn"]
-        seen.allow(arn)
-        events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": seen.arn}])
-    assert time.time() < due, "the rules were made in time"
-    time.sleep(max(0.0, due + random.uniform(-0.1, 0.4) - time.time()))
-    server.kill()
-    server.start()
-    found = seen.wait(len(names))
-    # A kill may repeat one, but not make another of it.
-    ids = {(event["id"], *event["resources"]) for event in found}
-    assert len(ids) == len(names), found
-    event = next(event for event in found if event["resources"] == [arn])
-    assert event["time"] == f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-    assert list(event) == [
-        "version",
-        "id",
-        "detail-type",
-        "source",
-        "account",
-        "time",
-        "region",
-        "resources",
-        "detail",
-    ]
-    assert len(event.pop("id")) == 36
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", event.pop("time"))
-    assert event == {
-        "version": "0",
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "account": account,
-        "region": arn.split(":")[3],
-        "resources": [arn],
-        "detail": {},
-    }
-
-
-def sink(lambdas, role, code):
-    lambdas.create_function(
-        FunctionName="sink",
-        Runtime=m.PYTHON,
-        Handler="lambda_function.lambda_handler",
-        Role=role,
-        Code={"ZipFile": m.handler(code)},
-    )
-    lambdas.get_waiter("function_active_v2").wait(FunctionName="sink")
-    return Function(lambdas, "sink")
 
 
 def test_a_scheduled_rule_sends_in_a_role_and_says_what_failed(server, events, bus, rule, witness, iam):
@@ -861,6 +797,18 @@ def test_an_api_destination_is_called(fresh, endpoint, kind):
     assert connection["ConnectionState"] == "AUTHORIZED"
     shown = json.dumps(events.describe_connection(Name="c"), default=str)
     assert "s3cret" not in shown and "hidden" not in shown and "shop" in shown
+    _, name, identifier = connection["ConnectionArn"].rsplit("/", 2)
+    secret = events.describe_connection(Name="c")["SecretArn"]
+    assert f":secretsmanager:us-east-1:123456789012:secret:events!connection/{name}/{identifier}-" in secret
+    # What is on the disk is of no use without the key, with which it is read again.
+    key = server.data / "secrets.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    for file in server.data.rglob("store/mayfly.db*"):
+        stored = file.read_bytes()
+        assert b"s3cret" not in stored and b"hidden" not in stored, file
+    server.kill()
+    server.start()
+    events = server.client("events")
     destination = events.create_api_destination(
         Name="d",
         ConnectionArn=connection["ConnectionArn"],

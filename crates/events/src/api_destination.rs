@@ -10,7 +10,7 @@ use crate::Events;
 use crate::connection::{HttpsEndpoint, check_endpoint};
 use crate::error::Error;
 use crate::names::{Description, Limit, NextToken, scope_of};
-use crate::paging::page;
+use crate::paging::page_of;
 use crate::record::{DestinationRecord, destination_key, destinations_prefix};
 use crate::shelf::{Edit, Held};
 
@@ -342,31 +342,28 @@ impl Operation for ListApiDestinations {
         events: &Events,
         cx: &Context,
     ) -> Result<ListApiDestinationsOutput, wire::Error> {
-        let prefix = self.name_prefix.as_deref().unwrap_or_default();
-        let all = events
-            .inner
-            .destinations
-            .list(&destinations_prefix(&cx.scope));
-        let shown = all.into_iter().filter_map(|(name, held)| {
-            let record = held.record.clone();
-            let connection = self.connection_arn.as_deref();
-            let wanted = name.starts_with(prefix)
-                && connection.is_none_or(|connection| connection == record.connection);
-            let destination = ApiDestination {
-                api_destination_arn: Some(arn(cx, &name, &record)),
-                name: Some(name.clone()),
-                api_destination_state: Some(events.destination_state(&record)),
-                connection_arn: Some(record.connection),
-                invocation_endpoint: Some(record.endpoint),
+        let show = |name: &str, record: &DestinationRecord| {
+            let wanted = self.connection_arn.as_deref();
+            let wanted = wanted.is_none_or(|wanted| wanted == record.connection);
+            wanted.then(|| ApiDestination {
+                api_destination_arn: Some(arn(cx, name, record)),
+                name: Some(name.to_owned()),
+                api_destination_state: Some(events.destination_state(record)),
+                connection_arn: Some(record.connection.clone()),
+                invocation_endpoint: Some(record.endpoint.clone()),
                 http_method: HttpMethod::parse(&record.method),
                 invocation_rate_limit_per_second: Some(record.per_second),
                 creation_time: Some(Timestamp(record.created_ms)),
                 last_modified_time: Some(Timestamp(record.modified_ms)),
-            };
-            wanted.then_some((name, destination))
-        });
-        let (destinations, next_token) =
-            page(shown.collect(), self.next_token.as_ref(), self.limit)?;
+            })
+        };
+        let (destinations, next_token) = page_of(
+            &events.inner.destinations,
+            &destinations_prefix(&cx.scope),
+            self.name_prefix.as_deref(),
+            (self.next_token.as_ref(), self.limit),
+            show,
+        )?;
         Ok(ListApiDestinationsOutput {
             api_destinations: Some(destinations),
             next_token,

@@ -10,7 +10,7 @@ use crate::Events;
 use crate::error::Error;
 use crate::ingest::Arrival;
 use crate::names::{BusRef, KmsKeyIdentifier, Limit, NextToken};
-use crate::paging::page;
+use crate::paging::{one_filter, page_of};
 use crate::pattern::{Event, Pattern};
 use crate::rule::EventPattern;
 use crate::shelf::Edit;
@@ -336,28 +336,25 @@ impl Operation for ListArchives {
             self.event_source_arn.is_some(),
             self.state.is_some(),
         ];
-        if filters.into_iter().filter(|given| *given).count() > 1 {
-            return Err(Error::Invalid(
-                "At most one filter is allowed for ListArchives. Use either : State, EventSourceArn, or NamePrefix."
-                    .to_owned(),
-            )
-            .into());
-        }
+        one_filter(Self::NAME, filters)?;
         if let Some(source) = &self.event_source_arn {
             events.bus(&bus_of(source, &cx.scope)?)?;
         }
-        let held = events.inner.archives.list(&archives_prefix(&cx.scope));
-        let wanted = held.into_iter().filter(|(name, held)| {
-            let prefix = self.name_prefix.as_deref().unwrap_or_default();
+        let show = |name: &str, archive: &ArchiveRecord| {
             let source = self.event_source_arn.as_deref();
-            name.starts_with(prefix)
-                && source.is_none_or(|source| held.record.source == *source)
+            let wanted = source.is_none_or(|source| archive.source == *source)
                 && self
                     .state
-                    .is_none_or(|state| state == ArchiveState::Enabled)
-        });
-        let wanted = wanted.map(|(name, held)| (name.clone(), (name, held.record.clone())));
-        let (items, next_token) = page(wanted.collect(), self.next_token.as_ref(), self.limit)?;
+                    .is_none_or(|state| state == ArchiveState::Enabled);
+            wanted.then(|| (name.to_owned(), archive.clone()))
+        };
+        let (items, next_token) = page_of(
+            &events.inner.archives,
+            &archives_prefix(&cx.scope),
+            self.name_prefix.as_deref(),
+            (self.next_token.as_ref(), self.limit),
+            show,
+        )?;
         let mut archives = Vec::with_capacity(items.len());
         for (name, archive) in items {
             let (event_count, size_bytes) = events.size_of(&archive).await?;

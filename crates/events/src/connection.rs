@@ -1,8 +1,8 @@
 //! Connections: how to prove to an HTTP endpoint who calls
 //! (<https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-target-connection.html>).
 //!
-//! Their secrets are in the store, in a folder that only the server's user may read, and in no reply and no log. AWS keeps
-//! them in Secrets Manager, which is not built; so there is no `SecretArn`.
+//! Their secrets are in no reply and no log, and in the store they are sealed with a key that is not there. AWS keeps them in
+//! Secrets Manager, which is not built: the `SecretArn` names nothing that could be fetched.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::Events;
 use crate::connection_shown::{AuthParametersOutput, auth_output};
 use crate::error::Error;
 use crate::names::{Description, KmsKeyIdentifier, Limit, NextToken, scope_of};
-use crate::paging::page;
+use crate::paging::page_of;
 use crate::record::{
     AuthRecord, CONNECTIONS, ConnectionRecord, DestinationRecord, ParameterRecord, Place,
     connection_key, destinations_prefix,
@@ -763,7 +763,7 @@ impl Operation for DescribeConnection {
             connection_state: Some(state(record)),
             state_reason: None,
             authorization_type: Some(kind(record)),
-            secret_arn: None,
+            secret_arn: Some(Arn::connection_secret(&cx.scope, &self.name, &record.id).to_string()),
             kms_key_identifier: None,
             auth_parameters: Some(auth_output(record)),
             creation_time: Some(Timestamp(record.created_ms)),
@@ -816,30 +816,27 @@ impl Operation for ListConnections {
         events: &Events,
         cx: &Context,
     ) -> Result<ListConnectionsOutput, wire::Error> {
-        let prefix = self.name_prefix.as_deref().unwrap_or_default();
-        let all = events
-            .inner
-            .connections
-            .list(&connections_prefix(&cx.scope));
-        let shown = all.into_iter().filter_map(|(name, held)| {
-            let record = &held.record;
-            let wanted = self
-                .connection_state
-                .is_none_or(|wanted| wanted == state(record));
-            let connection = Connection {
-                connection_arn: Some(arn(cx, &name, record)),
-                name: Some(name.clone()),
+        let show = |name: &str, record: &ConnectionRecord| {
+            let wanted = self.connection_state;
+            let wanted = wanted.is_none_or(|wanted| wanted == state(record));
+            wanted.then(|| Connection {
+                connection_arn: Some(arn(cx, name, record)),
+                name: Some(name.to_owned()),
                 connection_state: Some(state(record)),
                 state_reason: None,
                 authorization_type: Some(kind(record)),
                 creation_time: Some(Timestamp(record.created_ms)),
                 last_modified_time: Some(Timestamp(record.modified_ms)),
                 last_authorized_time: Some(Timestamp(record.modified_ms)),
-            };
-            (wanted && name.starts_with(prefix)).then_some((name, connection))
-        });
-        let (connections, next_token) =
-            page(shown.collect(), self.next_token.as_ref(), self.limit)?;
+            })
+        };
+        let (connections, next_token) = page_of(
+            &events.inner.connections,
+            &connections_prefix(&cx.scope),
+            self.name_prefix.as_deref(),
+            (self.next_token.as_ref(), self.limit),
+            show,
+        )?;
         Ok(ListConnectionsOutput {
             connections: Some(connections),
             next_token,

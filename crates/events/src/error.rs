@@ -135,6 +135,9 @@ impl From<crate::ShelfError> for Error {
         match error {
             crate::ShelfError::Contended => Error::Contended,
             crate::ShelfError::Store(error) => error.into(),
+            error @ (crate::ShelfError::Sealed(_) | crate::ShelfError::NoRandom) => {
+                Error::Internal(error.to_string())
+            }
         }
     }
 }

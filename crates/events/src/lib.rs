@@ -42,6 +42,7 @@ mod test_event_pattern;
 mod tests;
 pub mod transform;
 mod unbuilt;
+mod vault;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -64,6 +65,7 @@ pub use http_recipient::ApiDestinationRecipient;
 pub use meter::{Meter, NAMESPACE, Outcomes, Unit};
 pub use scheduler::Scheduler;
 pub use shelf::Error as ShelfError;
+pub use vault::Vault;
 
 use archive::{ARCHIVES, ArchiveRecord};
 use clock::Entry;
@@ -133,7 +135,8 @@ struct Inner {
 }
 
 impl Events {
-    /// Reads what the store holds; what is due goes to the agenda. The workers must be spawned; they go on with what a crash interrupted.
+    /// Reads what the store holds, connections with the vault's key; what is due goes to the agenda. The workers must be
+    /// spawned; they go on with what a crash interrupted.
     ///
     /// # Errors
     /// If the store fails, or holds a record that cannot be read.
@@ -142,6 +145,7 @@ impl Events {
         outbox: Outbox,
         authority: Arc<dyn Authority>,
         meter: Arc<dyn Meter>,
+        vault: Arc<dyn Vault>,
         agenda: &Arc<Agenda>,
     ) -> Result<(Events, Vec<Worker>), Error> {
         let kv = || Arc::clone(&store.kv);
@@ -157,7 +161,7 @@ impl Events {
             clock: Arc::clone(&store.clock),
             buses: Shelf::open(kv(), BUSES, |_, _| {}).await?,
             rules: Shelf::open(kv(), RULES, note).await?,
-            connections: Shelf::open(kv(), CONNECTIONS, |_, _| {}).await?,
+            connections: Shelf::open_sealed(kv(), vault, CONNECTIONS).await?,
             destinations: Shelf::open(kv(), DESTINATIONS, |_, _| {}).await?,
             archives: Shelf::open(kv(), ARCHIVES, |_, _| {}).await?,
             replays: Shelf::open(kv(), REPLAYS, |_, _| {}).await?,

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::event::{Event, with_member};
 use crate::ingest::Arrival;
 use crate::names::{BusRef, Limit, NextToken, ResourceArn, scope_of};
-use crate::paging::page;
+use crate::paging::{one_filter, page_of};
 use crate::record::rule_key;
 use crate::shelf::Edit;
 
@@ -353,36 +353,32 @@ impl Operation for ListReplays {
             self.event_source_arn.is_some(),
             self.state.is_some(),
         ];
-        if filters.into_iter().filter(|given| *given).count() > 1 {
-            return Err(Error::Invalid(
-                "At most one filter is allowed for ListReplays. Use either : State, EventSourceArn, or NamePrefix."
-                    .to_owned(),
-            )
-            .into());
-        }
-        let held = events.inner.replays.list(&replays_prefix(&cx.scope));
-        let wanted = held.into_iter().filter(|(name, held)| {
-            let prefix = self.name_prefix.as_deref().unwrap_or_default();
+        one_filter(Self::NAME, filters)?;
+        let show = |name: &str, replay: &ReplayRecord| {
             let source = self.event_source_arn.as_deref();
-            name.starts_with(prefix)
-                && source.is_none_or(|source| held.record.archive == *source)
-                && self.state.is_none_or(|state| held.record.state() == state)
-        });
-        let wanted = wanted.map(|(name, held)| (name.clone(), (name, held.record.clone())));
-        let (items, next_token) = page(wanted.collect(), self.next_token.as_ref(), self.limit)?;
-        let replays = items.into_iter().map(|(name, replay)| Replay {
-            replay_name: Some(name),
-            state: Some(replay.state()),
-            event_source_arn: Some(replay.archive),
-            state_reason: replay.reason,
-            event_start_time: Some(Timestamp(replay.from_ms)),
-            event_end_time: Some(Timestamp(replay.to_ms)),
-            event_last_replayed_time: replay.last.map(|(time_ms, _)| Timestamp(time_ms)),
-            replay_start_time: Some(Timestamp(replay.started_ms)),
-            replay_end_time: replay.ended_ms.map(Timestamp),
-        });
+            let wanted = source.is_none_or(|source| replay.archive == *source)
+                && self.state.is_none_or(|state| replay.state() == state);
+            wanted.then(|| Replay {
+                replay_name: Some(name.to_owned()),
+                state: Some(replay.state()),
+                event_source_arn: Some(replay.archive.clone()),
+                state_reason: replay.reason.clone(),
+                event_start_time: Some(Timestamp(replay.from_ms)),
+                event_end_time: Some(Timestamp(replay.to_ms)),
+                event_last_replayed_time: replay.last.map(|(time_ms, _)| Timestamp(time_ms)),
+                replay_start_time: Some(Timestamp(replay.started_ms)),
+                replay_end_time: replay.ended_ms.map(Timestamp),
+            })
+        };
+        let (replays, next_token) = page_of(
+            &events.inner.replays,
+            &replays_prefix(&cx.scope),
+            self.name_prefix.as_deref(),
+            (self.next_token.as_ref(), self.limit),
+            show,
+        )?;
         Ok(ListReplaysOutput {
-            replays: Some(replays.collect()),
+            replays: Some(replays),
             next_token,
         })
     }
@@ -433,6 +429,16 @@ impl Operation for CancelReplay {
     }
 }
 
+/// How a round went.
+enum Round {
+    /// No replay is at work.
+    Nothing,
+    /// All that are at work went on.
+    Went,
+    /// One did not.
+    Failed,
+}
+
 impl Events {
     async fn add_replay(&self, at: &Scope, name: &str, record: &ReplayRecord) -> Result<(), Error> {
         let replays = &self.inner.replays;
@@ -460,12 +466,9 @@ impl Events {
     pub(crate) async fn replay_archives(self) {
         loop {
             match self.replay_round().await {
-                Ok(true) => {}
-                Ok(false) => self.inner.replaying.notified().await,
-                Err(error) => {
-                    tracing::error!(%error, "could not go on with replays");
-                    self.pause().await;
-                }
+                Round::Nothing => self.inner.replaying.notified().await,
+                Round::Went => {}
+                Round::Failed => self.pause().await,
             }
         }
     }
@@ -485,16 +488,25 @@ impl Events {
         }
     }
 
-    /// A page of every replay that is at work; whether there was any.
-    async fn replay_round(&self) -> Result<bool, Error> {
-        let mut any = false;
+    /// A page of every replay that is at work. One that fails is tried again in the next round, from where it is, and holds
+    /// up no other.
+    async fn replay_round(&self) -> Round {
+        let mut round = Round::Nothing;
         for (key, held) in self.inner.replays.list(REPLAYS) {
-            if held.record.state().active() {
-                any = true;
-                self.replay_page(&key, &held.record).await?;
+            if !held.record.state().active() {
+                continue;
             }
+            let page = self.replay_page(&key, &held.record).await;
+            round = match (page, round) {
+                (Err(error), _) => {
+                    tracing::error!(%error, replay = key, "a page of a replay failed; it is tried again");
+                    Round::Failed
+                }
+                (Ok(()), Round::Failed) => Round::Failed,
+                (Ok(()), _) => Round::Went,
+            };
         }
-        Ok(any)
+        round
     }
 
     /// One page of one replay. `key` is what follows the prefix of all keys.

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
 use store::record::{self, Record};
 use store::{Expect, Kv};
+
+use crate::vault::Vault;
 
 /// How often a change is tried anew after somebody else's came first.
 const TRIES_MAX: usize = 16;
@@ -21,6 +24,12 @@ pub enum Error {
     /// Others changed the record again and again.
     #[error("the record changed while it was being changed")]
     Contended,
+    /// It was sealed with another key, or is damaged.
+    #[error("{0} cannot be opened; is secrets.key the one that this data folder had?")]
+    Sealed(String),
+    /// It cannot be sealed.
+    #[error("this machine gives no random numbers")]
+    NoRandom,
     /// The store failed, or holds a record that cannot be read.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -49,6 +58,8 @@ type Listener<R> = Box<dyn Fn(&str, Option<&R>) + Send + Sync>;
 /// All records whose key begins with one prefix.
 pub(crate) struct Shelf<R> {
     kv: Arc<dyn Kv>,
+    /// Seals what is stored, where that holds secrets.
+    vault: Option<Arc<dyn Vault>>,
     slots: RwLock<BTreeMap<String, Slot<R>>>,
     listener: Listener<R>,
 }
@@ -66,15 +77,64 @@ impl<R: Record + Send + Sync> Shelf<R> {
         prefix: &str,
         listener: impl Fn(&str, Option<&R>) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
+        Self::load(kv, None, prefix, Box::new(listener)).await
+    }
+
+    /// The same for records that are sealed in the store.
+    pub(crate) async fn open_sealed(
+        kv: Arc<dyn Kv>,
+        vault: Arc<dyn Vault>,
+        prefix: &str,
+    ) -> Result<Self, Error> {
+        Self::load(kv, Some(vault), prefix, Box::new(|_, _| {})).await
+    }
+
+    async fn load(
+        kv: Arc<dyn Kv>,
+        vault: Option<Arc<dyn Vault>>,
+        prefix: &str,
+        listener: Listener<R>,
+    ) -> Result<Self, Error> {
         let shelf = Self {
             kv,
+            vault,
             slots: RwLock::default(),
-            listener: Box::new(listener),
+            listener,
         };
         for (key, entry) in shelf.kv.scan_all(prefix).await? {
-            shelf.show(&key, entry.revision, Some(record::decode(&entry.value)?));
+            let record = shelf.decode(&key, &entry.value)?;
+            let stored = match shelf.vault.is_some() && is_plain(&entry.value) {
+                true => {
+                    let sealed = shelf.encode(&key, &record)?;
+                    let expect = Expect::Revision(entry.revision);
+                    shelf.kv.put(&key, sealed, expect).await?
+                }
+                false => entry.revision,
+            };
+            shelf.show(&key, stored, Some(record));
         }
         Ok(shelf)
+    }
+
+    fn encode(&self, key: &str, record: &R) -> Result<Bytes, Error> {
+        let plain = record::encode(record)?;
+        match &self.vault {
+            None => Ok(plain),
+            Some(vault) => vault
+                .seal(key, &plain)
+                .map(Bytes::from)
+                .ok_or(Error::NoRandom),
+        }
+    }
+
+    fn decode(&self, key: &str, stored: &[u8]) -> Result<R, Error> {
+        let Some(vault) = self.vault.as_ref().filter(|_| !is_plain(stored)) else {
+            return Ok(record::decode(stored)?);
+        };
+        let plain = vault
+            .open(key, stored)
+            .ok_or_else(|| Error::Sealed(key.to_owned()))?;
+        Ok(record::decode(&plain)?)
     }
 
     /// The record.
@@ -116,7 +176,7 @@ impl<R: Record + Send + Sync> Shelf<R> {
                 .map_or(Expect::Absent, |held| Expect::Revision(held.stored));
             let written = match edit(before.as_ref().map(|held| &held.record))? {
                 Edit::Put(record, value) => {
-                    let encoded = record::encode(&record).map_err(Error::from)?;
+                    let encoded = self.encode(key, &record)?;
                     let put = self.kv.put(key, encoded, expect).await;
                     put.map(|stored| (stored, Some(record), value))
                 }
@@ -145,7 +205,7 @@ impl<R: Record + Send + Sync> Shelf<R> {
     async fn reload(&self, key: &str) -> Result<(), Error> {
         match self.kv.get(key).await? {
             Some(entry) => {
-                let record = record::decode(&entry.value)?;
+                let record = self.decode(key, &entry.value)?;
                 self.show(key, entry.revision, Some(record));
             }
             None => {
@@ -177,4 +237,9 @@ impl<R: Record + Send + Sync> Shelf<R> {
             slots.retain(|_, slot| slot.held.is_some() || slot.stored + GRAVES_MAX > stored);
         }
     }
+}
+
+/// Whether it was stored before there was a key: records are JSON objects, and nothing sealed begins as they do.
+fn is_plain(stored: &[u8]) -> bool {
+    stored.first() == Some(&b'{')
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use delivery::{Delivery, Observer, Outbox, Outcome, Sender};
 use events::scheduler::Surroundings;
-use events::{Agenda, Authority, Clock, Events, Meter, Scheduler, Unit};
+use events::{Agenda, Authority, Clock, Events, Meter, Scheduler, Unit, Vault};
 use serde_json::json;
 use store::sim::{Faults, Sim};
 use store::{ManualClock, Store};
@@ -47,6 +47,15 @@ impl Authority for Everything {
     }
     fn may_deliver(&self, _: &Sender, _: AccountId, _: &Scope, _: &Ask<'_>) -> Result<(), String> {
         Ok(())
+    }
+}
+
+impl Vault for Everything {
+    fn seal(&self, _: &str, plain: &[u8]) -> Option<Vec<u8>> {
+        Some(plain.to_vec())
+    }
+    fn open(&self, _: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        Some(sealed.to_vec())
     }
 }
 
@@ -93,7 +102,8 @@ impl Bed {
         let all = || Arc::new(Everything);
         let outbox = Outbox::open(&store);
         // Nothing is put on a bus here, so its worker may rest.
-        let (events, _) = Events::open(&store, outbox.clone(), all(), all(), &agenda).await?;
+        let (events, _) =
+            Events::open(&store, outbox.clone(), all(), all(), all(), &agenda).await?;
         let expired = Arc::new(Expired::default());
         let observers: Vec<Arc<dyn Observer>> = vec![expired.clone()];
         let clock = Clock::new(&agenda, &events, &scheduler, &outbox, observers);

@@ -34,6 +34,7 @@ use crate::scheduler_metrics::SchedulerMetrics;
 use crate::trail::Trail;
 use crate::trust;
 use crate::universal::{Platform, UniversalTargets};
+use crate::vault::Vault;
 use crate::workers::Workers;
 
 /// Everything behind the door.
@@ -107,8 +108,9 @@ impl App {
         let scheduler = Scheduler::open(&store, &agenda, platform.clone()).await?;
         let authority = Arc::new(Authority(identity.clone()));
         let meter = Arc::new(EventMeter(telemetry.clone()));
+        let vault = Arc::new(Vault::open(folder)?);
         let (events, event_workers) =
-            Events::open(&store, outbox.clone(), authority, meter, &agenda).await?;
+            Events::open(&store, outbox.clone(), authority, meter, vault, &agenda).await?;
         for worker in event_workers {
             workers.spawn(worker.name, worker.run);
         }

@@ -129,6 +129,7 @@ impl Folder {
             SDKS_FOLDER,
             TOOLCHAINS_FOLDER,
             KEY_FILE,
+            crate::vault::KEY_FILE,
             BUNDLE_FILE,
         ];
         for entry in fs::read_dir(&self.path)? {

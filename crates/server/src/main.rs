@@ -33,6 +33,7 @@ mod trail;
 mod trust;
 mod undelivered;
 mod universal;
+mod vault;
 mod workers;
 
 use std::process::ExitCode;

@@ -93,6 +93,14 @@ impl Arn {
         Self::regional("scheduler", at, format_args!("schedule/{group}/{name}"))
     }
 
+    /// The secret in which AWS keeps what a connection of EventBridge's proves itself with.
+    pub fn connection_secret(at: &Scope, name: &str, id: &str) -> Self {
+        // AWS puts six characters behind the name of every secret.
+        let random = id.get(..6).unwrap_or(id);
+        let resource = format_args!("secret:events!connection/{name}/{id}-{random}");
+        Self::regional("secretsmanager", at, resource)
+    }
+
     /// An event bus.
     pub fn event_bus(at: &Scope, name: &str) -> Self {
         Self::regional("events", at, format_args!("event-bus/{name}"))

@@ -60,7 +60,7 @@ impl From<crate::shelf::Error> for Error {
     fn from(error: crate::shelf::Error) -> Self {
         match error {
             crate::shelf::Error::Contended => Error::Contended,
-            crate::shelf::Error::Store(error) => Error::Internal(error.to_string()),
+            error => Error::Internal(error.to_string()),
         }
     }
 }
