@@ -54,6 +54,14 @@ impl Recipient for BusRecipient {
     }
 }
 
+/// Whether a service of AWS's tells of itself, which needs no permission within its user's account. Nobody else can be the
+/// source.
+fn is_service_event(delivery: &Delivery) -> bool {
+    let source = delivery.parameters.get("Source");
+    let service = source.and_then(|source| source.strip_prefix("aws."));
+    service.is_some_and(|service| delivery.from.service == format!("{service}.amazonaws.com"))
+}
+
 /// What policies ask of an event.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +113,9 @@ impl BusRecipient {
         let sender = &delivery.from;
         let home = scope_of(&sender.arn).map_or(delivery.scope.account, |at: Scope| at.account);
         if sender.role.is_none() && home == bus.at.account {
+            if is_service_event(delivery) {
+                return Ok(());
+            }
             let text = "Sending to a bus of the same account needs a role.";
             return Err(denied(text.to_owned()));
         }
@@ -116,6 +127,7 @@ impl BusRecipient {
         let ask = wire::Ask {
             action: "events:PutEvents",
             resource: &bus.arn(),
+            owner: None,
             keys: &keys,
             resource_policy: policy.as_ref(),
         };

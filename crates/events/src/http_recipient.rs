@@ -277,6 +277,7 @@ impl ApiDestinationRecipient {
         let ask = Ask {
             action: "events:InvokeApiDestination",
             resource: &delivery.to,
+            owner: None,
             keys: &Keys::new(),
             resource_policy: None,
         };

@@ -348,6 +348,7 @@ impl Functions {
         let ask = Ask {
             action: "lambda:ListTags",
             resource: &function.arn(None),
+            owner: None,
             keys: &tag_keys(tags),
             resource_policy: None,
         };

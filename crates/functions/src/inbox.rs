@@ -4,6 +4,8 @@
 //! its service principal, as AddPermission writes it
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/access-control-resource-based.html>).
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use delivery::{Delivery, Recipient, Refusal};
 use store::Digest;
@@ -15,6 +17,7 @@ use crate::event::Origin;
 use crate::invoke::{Call, EVENT_BYTES_MAX, checked};
 use crate::name::FunctionRef;
 use crate::roles::inside;
+use crate::state::Function;
 
 /// What senders need.
 const ACTION: &str = "lambda:InvokeFunction";
@@ -30,15 +33,8 @@ impl Recipient for Inbox {
 
     async fn receive(&self, delivery: &Delivery) -> Result<(), Refusal> {
         let to = &delivery.to;
-        let missing = || {
-            let error = Error::FunctionNotFound(to.clone());
-            Refusal::permanent("NO_RESOURCE", error.to_string())
-        };
-        let named = FunctionRef::parse(to.as_str()).ok_or_else(missing)?;
-        let at = named.scope(&delivery.scope);
+        let (named, function) = self.function(delivery)?;
         let qualifier = named.own_qualifier();
-        let functions = &self.0.inner.functions;
-        let function = functions.get(&at, named.name()).ok_or_else(missing)?;
         self.admit(delivery)?;
         let call = Call {
             function,
@@ -58,7 +54,33 @@ impl Recipient for Inbox {
     }
 }
 
+impl Functions {
+    /// Whether a delivery has a function to go to that would let in its sender, as it is now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_receive(&self, delivery: &Delivery) -> Result<(), Refusal> {
+        let inbox = Inbox(self.clone());
+        inbox.function(delivery)?;
+        inbox.admit(delivery)
+    }
+}
+
 impl Inbox {
+    /// The function that a delivery is for, as it is named.
+    fn function(&self, delivery: &Delivery) -> Result<(FunctionRef, Arc<Function>), Refusal> {
+        let to = &delivery.to;
+        let missing = || {
+            let error = Error::FunctionNotFound(to.clone());
+            Refusal::permanent("NO_RESOURCE", error.to_string())
+        };
+        let named = FunctionRef::parse(to.as_str()).ok_or_else(missing)?;
+        let at = named.scope(&delivery.scope);
+        let functions = &self.0.inner.functions;
+        let function = functions.get(&at, named.name()).ok_or_else(missing)?;
+        Ok((named, function))
+    }
+
     /// Whether the sender may invoke the function.
     fn admit(&self, delivery: &Delivery) -> Result<(), Refusal> {
         let (from, to) = (&delivery.from, &delivery.to);
@@ -82,6 +104,7 @@ impl Inbox {
         let ask = Ask {
             action: ACTION,
             resource: to,
+            owner: None,
             keys: &keys,
             resource_policy: facts.policy.as_ref(),
         };

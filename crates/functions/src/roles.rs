@@ -74,6 +74,7 @@ impl Roles for Identity {
         let ask = Ask {
             action,
             resource,
+            owner: None,
             keys: &Keys::new(),
             resource_policy: None,
         };

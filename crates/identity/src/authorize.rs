@@ -95,7 +95,7 @@ impl Authorizer for Identity {
             principal: &standing.principal,
             action: ask.action,
             resource: ask.resource.as_str(),
-            resource_account: &owner_of(ask.resource, &cx.caller.account),
+            resource_account: &owner_of(ask, &cx.caller.account),
             context: &facts,
             resource_policy_required: false,
         };
@@ -229,9 +229,11 @@ fn never(caller: &Caller, ask: &Ask<'_>) -> Option<&'static str> {
     (from_token && barred).then_some("this needs long-term credentials or a role.")
 }
 
-/// The account whose policies decide about a resource: S3's ARNs and AWS's managed policies do not say.
-fn owner_of(resource: &Arn, caller: &AccountId) -> AccountId {
-    AccountId::new(resource.account()).unwrap_or(*caller)
+/// The account whose policies decide about a resource. ARNs of AWS's managed policies do not say, nor do S3's, whose owner
+/// is told beside them.
+fn owner_of(ask: &Ask<'_>, caller: &AccountId) -> AccountId {
+    let named = AccountId::new(ask.resource.account());
+    ask.owner.or(named).unwrap_or(*caller)
 }
 
 /// How denials name the caller.

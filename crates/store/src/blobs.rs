@@ -28,6 +28,9 @@ pub trait Blobs: Send + Sync {
     /// Stores the content as it comes; an error in the stream stores nothing.
     async fn put_stream(&self, content: BlobStream) -> Result<Digest>;
 
+    /// Notes that the content is wanted again, as [`Blobs::put`] would, and tells whether it is there.
+    async fn touch(&self, digest: &Digest) -> Result<bool>;
+
     /// The content, or the part of it that `range` covers; `None` when there is no such blob.
     async fn get(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Bytes>>;
 

@@ -40,8 +40,10 @@ pub use queues::{Buried, Depth, InvalidToken, Leased, Queues, Token};
 pub struct Store {
     /// Small records, changed by compare-and-swap.
     pub kv: Arc<dyn Kv>,
-    /// Large immutable content, named by its SHA-256.
+    /// Large immutable content, named by its SHA-256: functions' packages.
     pub blobs: Arc<dyn Blobs>,
+    /// The same for objects of buckets, apart from the packages: whoever removes what nobody refers to knows all that refers.
+    pub objects: Arc<dyn Blobs>,
     /// Messages that stay until somebody says that the work is done.
     pub queues: Arc<dyn Queues>,
     /// Append-only streams, read by arrival or by time.

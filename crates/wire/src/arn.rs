@@ -69,6 +69,16 @@ impl Arn {
         Self(format!("arn:aws:lambda:{region}::runtime:{fingerprint}"))
     }
 
+    /// A bucket. Their names are unique without account and region.
+    pub fn bucket(name: &str) -> Self {
+        Self(format!("arn:aws:s3:::{name}"))
+    }
+
+    /// An object in a bucket.
+    pub fn object(bucket: &str, key: &str) -> Self {
+        Self(format!("arn:aws:s3:::{bucket}/{key}"))
+    }
+
     /// A log group.
     pub fn log_group(at: &Scope, name: &str) -> Self {
         Self::regional("logs", at, format_args!("log-group:{name}"))

@@ -16,7 +16,9 @@ mod protocol;
 mod router;
 mod scope;
 mod shape;
+pub mod sigv2;
 pub mod sigv4;
+mod storage;
 mod witness;
 
 pub use arn::Arn;
@@ -39,6 +41,10 @@ pub use scope::{AccountId, Region, Scope};
 pub use shape::{
     Blob, Decoder, List, Member, Members, Schema, Shape, Timestamp, Undecodable,
     broken_text_constraints,
+};
+pub use storage::{
+    BodyFault, Signed, Storage, StorageReply, StorageRequest, Trailers, bucket_in_host,
+    storage_error,
 };
 pub use wire_derive::Shape;
 pub use witness::{Effect, Seen, Witness};

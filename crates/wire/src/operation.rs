@@ -208,6 +208,8 @@ pub struct Ask<'a> {
     pub action: &'a str,
     /// The resource.
     pub resource: &'a Arn,
+    /// The account that owns the resource, where its ARN does not say (S3's).
+    pub owner: Option<AccountId>,
     /// Condition keys beyond the global ones.
     pub keys: &'a Keys,
     /// The resource's own policy, as JSON.
@@ -291,6 +293,7 @@ fn authorize<O: Operation>(
         &Ask {
             action: &action,
             resource: &resource,
+            owner: None,
             keys: &keys,
             resource_policy: facts.policy.as_ref(),
         },
@@ -301,6 +304,7 @@ fn authorize<O: Operation>(
             &Ask {
                 action: permission.action,
                 resource: &permission.resource,
+                owner: None,
                 keys: &permission.keys,
                 resource_policy: permission.resource_policy.as_ref(),
             },

@@ -9,12 +9,14 @@
 //! Refused: SigV2, SigV4A, bearer tokens, and chunk-signed bodies unless the service asks for them.
 
 mod canonical;
+mod chunks;
 mod claim;
 mod keys;
 mod sign;
 mod time;
 
-pub use claim::{Claim, PayloadKind, Verified};
+pub use chunks::{ChunkFault, Chunks};
+pub use claim::{Claim, PayloadKind, Verified, announced_sha256};
 pub use keys::KeyCache;
 pub use sign::{Credentials, Signer};
 
@@ -141,9 +143,15 @@ pub enum Refusal {
     /// A part of the claim is missing or has the wrong form.
     #[error("{0}")]
     Incomplete(String),
-    /// The claim is complete and cannot hold: its scope, its date, its headers.
+    /// The claim is complete and cannot hold: its scope, its headers.
     #[error("{0}")]
     Invalid(String),
+    /// The claim was made too long ago, or is of the future.
+    #[error("{0}")]
+    OutOfTime(String),
+    /// A header that would have an effect is not among the signed ones.
+    #[error("{0}")]
+    Unsigned(String),
     /// The signature is not the one we compute.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
@@ -184,8 +192,20 @@ impl Refusal {
             (Refusal::Missing, true) => "MissingAuthenticationToken",
             (Refusal::Incomplete(_), false) => "IncompleteSignatureException",
             (Refusal::Incomplete(_), true) => "IncompleteSignature",
-            (Refusal::Invalid(_) | Refusal::Mismatch, false) => "InvalidSignatureException",
-            (Refusal::Invalid(_) | Refusal::Mismatch, true) => "SignatureDoesNotMatch",
+            (
+                Refusal::Invalid(_)
+                | Refusal::OutOfTime(_)
+                | Refusal::Unsigned(_)
+                | Refusal::Mismatch,
+                false,
+            ) => "InvalidSignatureException",
+            (
+                Refusal::Invalid(_)
+                | Refusal::OutOfTime(_)
+                | Refusal::Unsigned(_)
+                | Refusal::Mismatch,
+                true,
+            ) => "SignatureDoesNotMatch",
             (Refusal::UnknownClient, false) => "UnrecognizedClientException",
             (Refusal::UnknownClient, true) => "InvalidClientTokenId",
             (Refusal::ExpiredToken, false) => "ExpiredTokenException",

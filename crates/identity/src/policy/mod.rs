@@ -30,6 +30,24 @@ use principal::{Grant, Principals};
 /// The longest document IAM takes from the wire (`policyDocumentType`). Smaller quotas depend on where it is attached.
 pub const DOCUMENT_BYTES_MAX: usize = 131_072;
 
+/// Keys whose conditions make a statement for everyone one for a few.
+const NARROWING: &[&str] = &[
+    "aws:principalaccount",
+    "aws:principalarn",
+    "aws:principalorgid",
+    "aws:principalorgpaths",
+    "aws:sourceaccount",
+    "aws:sourcearn",
+    "aws:sourceip",
+    "aws:sourceorgid",
+    "aws:sourceowner",
+    "aws:sourcevpc",
+    "aws:sourcevpce",
+    "aws:userid",
+    "s3:dataaccesspointaccount",
+    "s3:dataaccesspointarn",
+];
+
 /// What a document is for; each has elements that it must or must not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
@@ -74,6 +92,23 @@ impl Policy {
     /// Every context key that conditions and variables read, in lower case.
     pub fn context_keys(&self) -> BTreeSet<&str> {
         self.statements.iter().flat_map(Statement::keys).collect()
+    }
+
+    /// Whether a statement allows something to everyone, and no condition narrows that to known principals or networks
+    /// (AmazonS3/latest/userguide/access-control-block-public-access.html, "The meaning of public").
+    pub fn is_public(&self) -> bool {
+        self.statements.iter().any(|statement| {
+            let everyone = statement
+                .principals
+                .as_ref()
+                .is_some_and(Principals::is_everyone);
+            let narrowed = statement
+                .conditions
+                .iter()
+                .flat_map(Condition::keys)
+                .any(|key| NARROWING.contains(&key.to_ascii_lowercase().as_str()));
+            statement.effect == Effect::Allow && everyone && !narrowed
+        })
     }
 
     /// The user, role and session ARNs named as principals.

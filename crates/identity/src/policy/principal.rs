@@ -165,6 +165,11 @@ impl Principals {
         applies.then_some(Grant::Direct)
     }
 
+    /// Whether it means everyone, or everyone but a few.
+    pub(super) fn is_everyone(&self) -> bool {
+        self.not || self.entries.contains(&Entry::Everyone)
+    }
+
     /// The ARNs named, for callers that check that they exist.
     pub(super) fn arns(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().filter_map(|entry| match entry {

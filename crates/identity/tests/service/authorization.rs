@@ -22,6 +22,7 @@ fn ask(
     let ask = Ask {
         action,
         resource: &resource,
+        owner: None,
         keys: &Vec::new(),
         resource_policy: policy.as_ref(),
     };
@@ -154,6 +155,7 @@ async fn services_come_by_the_resource_policy() {
         let ask = Ask {
             action: "lambda:InvokeFunction",
             resource: &resource,
+            owner: None,
             keys: &keys,
             resource_policy: Some(&policy),
         };

@@ -70,6 +70,7 @@ async fn lambda_acts_in_a_role_that_trusts_it() {
     let ask = |action| Ask {
         action,
         resource: &group,
+        owner: None,
         keys: &keys,
         resource_policy: None,
     };

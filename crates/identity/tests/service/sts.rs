@@ -348,6 +348,7 @@ async fn sessions_of_users() {
             &wire::Ask {
                 action,
                 resource: &wire::Arn::any(),
+                owner: None,
                 keys: &Vec::new(),
                 resource_policy: None,
             },
@@ -432,6 +433,7 @@ async fn federated_users_have_what_both_policies_allow() {
             &wire::Ask {
                 action,
                 resource: &wire::Arn::any(),
+                owner: None,
                 keys: &Vec::new(),
                 resource_policy: None,
             },

@@ -14,8 +14,10 @@ use crate::{Error, Result};
 /// Copies the store in `from` into the empty folder `to`.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     let blobs = |step: &'static str| {
-        let (from, to) = (from.join(blobs::FOLDER), to.join(blobs::FOLDER));
-        copy_blobs(&from, &to).map_err(|error| Error::io(step, &to, &error))
+        blobs::SHELVES.iter().try_for_each(|shelf| {
+            let (from, to) = (from.join(shelf), to.join(shelf));
+            copy_blobs(&from, &to).map_err(|error| Error::io(step, &to, &error))
+        })
     };
     blobs("copy blobs to")?;
     copy_records(&from.join(DATABASE), &to.join(DATABASE))?;

@@ -20,7 +20,10 @@ use crate::blobs::{Hasher, clamp};
 use crate::limits::check_page;
 use crate::{BlobInfo, BlobStream, Blobs, Clock, Digest, Error, Result};
 
-pub(super) const FOLDER: &str = "blobs";
+/// The folders of packages and of objects.
+pub(super) const PACKAGES: &str = "blobs";
+pub(super) const OBJECTS: &str = "objects";
+pub(super) const SHELVES: &[&str] = &[PACKAGES, OBJECTS];
 /// Where files are written before they have a name. Emptied at every start.
 pub(super) const UNFINISHED: &str = "unfinished";
 /// The pieces in which a blob is read.
@@ -55,8 +58,8 @@ impl Names {
 }
 
 impl FolderBlobs {
-    pub(super) fn open(folder: &Folder, clock: Arc<dyn Clock>) -> Result<FolderBlobs> {
-        let dir = folder.private_folder(FOLDER)?;
+    pub(super) fn open(folder: &Folder, name: &str, clock: Arc<dyn Clock>) -> Result<FolderBlobs> {
+        let dir = folder.private_folder(name)?;
         let unfinished = dir.join(UNFINISHED);
         start(&dir, &unfinished).map_err(|error| Error::io("prepare", &dir, &error))?;
         let next_unfinished = AtomicU64::new(0);
@@ -117,6 +120,11 @@ impl Blobs for FolderBlobs {
                 .await?;
         }
         self.run(move |_inner| unfinished.finish()).await
+    }
+
+    async fn touch(&self, digest: &Digest) -> Result<bool> {
+        let digest = *digest;
+        self.run(move |inner| inner.touch(&digest)).await
     }
 
     async fn get(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Bytes>> {

@@ -32,11 +32,13 @@ const DATABASE: &str = "mayfly.db";
 
 pub(crate) fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Store> {
     let folder = Folder::lock(dir)?;
-    let blobs = Arc::new(blobs::FolderBlobs::open(&folder, Arc::clone(&clock))?);
+    let shelf = |name| blobs::FolderBlobs::open(&folder, name, Arc::clone(&clock)).map(Arc::new);
+    let (blobs, objects) = (shelf(blobs::PACKAGES)?, shelf(blobs::OBJECTS)?);
     let embedded = Arc::new(Embedded::open(folder, Arc::clone(&clock))?);
     Ok(Store {
         kv: Arc::clone(&embedded) as _,
         blobs,
+        objects,
         queues: Arc::clone(&embedded) as _,
         journal: Arc::clone(&embedded) as _,
         clock,

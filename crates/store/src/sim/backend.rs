@@ -71,6 +71,8 @@ impl Life {
         Store {
             kv: Arc::clone(self) as _,
             blobs: Arc::clone(self) as _,
+            // One shelf for both, where nobody removes anything.
+            objects: Arc::clone(self) as _,
             queues: Arc::clone(self) as _,
             journal: Arc::clone(self) as _,
             clock: Arc::clone(&self.shared.clock),
@@ -255,6 +257,11 @@ impl Blobs for Life {
             })?);
         }
         Blobs::put(self, whole.into()).await
+    }
+
+    async fn touch(&self, digest: &Digest) -> Result<bool> {
+        self.write(|world, now_ms| Ok((world.touch_blob(digest, now_ms), News::default())))
+            .await
     }
 
     async fn get(&self, digest: &Digest, range: Option<Range<u64>>) -> Result<Option<Bytes>> {

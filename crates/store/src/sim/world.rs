@@ -141,6 +141,11 @@ impl World {
         digest
     }
 
+    pub(super) fn touch_blob(&mut self, digest: &Digest, now_ms: i64) -> bool {
+        let blob = self.blobs.get_mut(digest);
+        blob.map(|blob| blob.touched_ms = now_ms).is_some()
+    }
+
     pub(super) fn blob(&self, digest: &Digest, range: Option<&Range<u64>>) -> Option<Bytes> {
         let content = &self.blobs.get(digest)?.content;
         let range = clamp(range, content.len() as u64);

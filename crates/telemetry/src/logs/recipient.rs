@@ -99,6 +99,7 @@ impl LogGroupRecipient {
             let ask = Ask {
                 action,
                 resource: &resource,
+                owner: None,
                 keys: &keys,
                 resource_policy: policy.as_ref(),
             };

@@ -5,8 +5,8 @@ use super::canonical::{self, hex, unhex};
 use super::keys::mac;
 use super::time::{basic, parse_basic, parse_date_header};
 use super::{
-    ALGORITHM, CLAIM_BYTES_MAX, EXPIRES_MAX, Head, KeyCache, Refusal, Rules, SIGNED_HEADERS_MAX,
-    Sha256,
+    ALGORITHM, CLAIM_BYTES_MAX, Chunks, EXPIRES_MAX, Head, KeyCache, Refusal, Rules,
+    SIGNED_HEADERS_MAX, Sha256,
 };
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -111,7 +111,7 @@ impl Claim {
             signature: unhex(&fields.signature).ok_or(Refusal::Mismatch)?,
             session_token: fields.session_token,
             presigned: fields.presigned,
-            payload: payload_kind(head, rules)?,
+            payload: payload_kind(head, rules, fields.presigned)?,
         })
     }
 
@@ -128,6 +128,24 @@ impl Claim {
     /// The region of the credential scope.
     pub fn region(&self) -> &str {
         &self.region
+    }
+
+    /// Whether the signature came in the query.
+    pub fn presigned(&self) -> bool {
+        self.presigned
+    }
+
+    /// How the body takes part in the signature.
+    pub fn payload(&self) -> &PayloadKind {
+        &self.payload
+    }
+
+    /// What reads a body of signed chunks, whose first signature depends on that of the request.
+    pub fn signed_chunks(&self, secret: &[u8], keys: &KeyCache) -> Chunks {
+        let (date, region, service) = (&self.date, &self.region, &self.service);
+        let key = keys.key(&self.access_key_id, secret, date, region, service);
+        let scope = format!("{date}/{region}/{service}/{TERMINATOR}");
+        Chunks::signed(key, basic(self.signed_at), scope, self.signature)
     }
 
     /// Computes the signature and compares it in constant time. `body` is the hash of the whole body; it is
@@ -392,7 +410,7 @@ fn check_date(
     let oldest = now.checked_sub(lifetime).map_err(|_| beyond())?;
     let newest = now.checked_add(skew).map_err(|_| beyond())?;
     if at < oldest {
-        return Err(Refusal::Invalid(format!(
+        return Err(Refusal::OutOfTime(format!(
             "Signature expired: {} is now earlier than {} ({} - {})",
             basic(at),
             basic(oldest),
@@ -401,7 +419,7 @@ fn check_date(
         )));
     }
     if at > newest {
-        return Err(Refusal::Invalid(format!(
+        return Err(Refusal::OutOfTime(format!(
             "Signature not yet current: {} is still later than {} ({} + {})",
             basic(at),
             basic(newest),
@@ -447,7 +465,7 @@ fn signed_headers(list: &str, head: &Head<'_>) -> Result<Vec<String>, Refusal> {
             && !names.iter().any(|signed| signed == name)
     });
     match unsigned {
-        Some(name) => Err(Refusal::Invalid(format!(
+        Some(name) => Err(Refusal::Unsigned(format!(
             "'{name}' must be a 'SignedHeader' in the AWS Authorization."
         ))),
         None => Ok(names),
@@ -496,14 +514,25 @@ fn scope(
     Ok([access_key_id, date, region, service].map(str::to_owned))
 }
 
+/// The hash that a request says its body has, for who reads the body later and compares then.
+pub fn announced_sha256(headers: &HeaderMap) -> Option<Sha256> {
+    unhex(headers.get("x-amz-content-sha256")?.to_str().ok()?)
+}
+
 /// Reads `x-amz-content-sha256`. Kinds that the service does not take are refused, unknown words too.
-fn payload_kind(head: &Head<'_>, rules: &Rules<'_>) -> Result<PayloadKind, Refusal> {
+fn payload_kind(
+    head: &Head<'_>,
+    rules: &Rules<'_>,
+    presigned: bool,
+) -> Result<PayloadKind, Refusal> {
     let refused = |said: &str| {
         Err(Refusal::Invalid(format!(
             "The value '{said}' of 'x-amz-content-sha256' is not accepted by this service."
         )))
     };
     match one_header(head.headers, "x-amz-content-sha256")? {
+        // Who presigns does not know the body yet (AmazonS3/latest/API/sigv4-query-string-auth.html).
+        None if presigned && rules.unsigned_payload => Ok(PayloadKind::Unsigned),
         None => Ok(PayloadKind::Hashed),
         Some("UNSIGNED-PAYLOAD") if rules.unsigned_payload => Ok(PayloadKind::Unsigned),
         Some(kind) if kind.starts_with("STREAMING-") && rules.streaming_payload => {
