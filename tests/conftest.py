@@ -57,6 +57,7 @@ iam = session_client("iam")
 sts = session_client("sts")
 logs = session_client("logs")
 cloudwatch = session_client("cloudwatch")
+s3 = session_client("s3")
 
 
 @pytest.fixture(scope="session")
@@ -134,3 +135,15 @@ def function(lambdas, role):
             client.delete_function(FunctionName=name)
         except client.exceptions.ResourceNotFoundException:
             pass  # The test deleted it, or was refused.
+
+
+@pytest.fixture
+def bucket(s3):
+    """A bucket, which is emptied and deleted after the test."""
+    name = m.name("bucket")
+    s3.create_bucket(Bucket=name)
+    yield name
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
+        for one in page.get("Versions", []) + page.get("DeleteMarkers", []):
+            s3.delete_object(Bucket=name, Key=one["Key"], VersionId=one["VersionId"])
+    s3.delete_bucket(Bucket=name)

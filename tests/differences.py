@@ -25,6 +25,7 @@ DIFFERENCES = {
     "logs ListLogGroups input.dataSources: any, *": REFUSED,
     "logs ListLogGroups input.fieldIndexNames: any, *": REFUSED,
     "logs ListLogGroups input.logGroupTags: any, *": REFUSED,
+    "s3 *: refused": REFUSED,
     "events *onnectivityParameters: any, *": REFUSED,
     "events *onnectivityParameters: missing": NEVER_SET,
     "events *ManagedBy: missing": NEVER_SET,

@@ -55,7 +55,9 @@ def differences(service):
     """Yields one line for everything in which `service` is not as the model says."""
     theirs = model(service)
     name = service["service"]
-    yield from (f"{name}: {line}" for line in metadata(service, theirs.metadata))
+    foreign = "shapesOf" in service
+    if not foreign:
+        yield from (f"{name}: {line}" for line in metadata(service, theirs.metadata))
     built = {o["name"]: o for o in service["operations"]}
     unbuilt = {o["name"]: o for o in service["unbuilt"]}
     known = set(theirs.operation_names)
@@ -65,6 +67,11 @@ def differences(service):
         yield f"{name} {operation}: not in the model"
     for operation in sorted(known - built.keys() - unbuilt.keys()):
         yield f"{name} {operation}: neither built nor listed as unbuilt"
+    if foreign:
+        for operation in sorted(known & built.keys()):
+            lines = compare_inputs(built[operation], service["headers"], theirs.operation_model(operation))
+            yield from (f"{name} {operation} {line}" for line in lines)
+        return
     rest = theirs.metadata["protocol"] == "rest-json"
     for operation in sorted(known & built.keys()):
         lines = compare_operation(built[operation], theirs.operation_model(operation), rest)
@@ -73,6 +80,16 @@ def differences(service):
         yield from (
             f"{name} {operation} {line}" for line in address(unbuilt[operation], theirs.operation_model(operation))
         )
+
+
+def compare_inputs(ours, headers, theirs):
+    """Parameters and headers of an operation whose shapes are not ours: those that are refused by name."""
+    for member, shape in theirs.input_shape.members.items() if theirs.input_shape else ():
+        where, name = shape.serialization.get("location"), shape.serialization.get("name", member)
+        if where == "querystring" and name not in ours["query"]:
+            yield f"input.{member}: refused"
+        if where == "header" and name.lower().startswith("x-amz-") and name.lower() not in headers:
+            yield f"input.{member}: refused"
 
 
 def metadata(service, theirs):

@@ -255,8 +255,9 @@ def test_a_stale_revision(function):
         one.client.update_function_code(FunctionName=one.name, ZipFile=m.handler("return 2"), RevisionId=stale)
 
 
-def test_code_in_s3_is_refused_by_name(create):
-    with m.refused(f"{INVALID}|NotImplemented", ".*S3.*"):
+def test_code_in_a_bucket_that_is_not_there(create):
+    text = r"Error occurred while GetObject\. S3 Error Code: NoSuchBucket\. S3 Error Message: The specified bucket does not exist"
+    with m.refused(INVALID, text):
         create(Code={"S3Bucket": "b" * 8, "S3Key": "k"})
 
 

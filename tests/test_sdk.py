@@ -349,3 +349,72 @@ def test_with_the_internet_open_aws_is_still_this_server(fresh):
         client.invoke(FunctionName="bare", Payload=json.dumps(urls))["Payload"].read()
     )
     assert (status, "MissingAuthenticationToken" in text, metadata) == (403, True, 0), text
+
+
+ALARM = """
+import boto3
+
+s3 = boto3.client("s3")
+
+
+def lambda_handler(event, context):
+    bucket = event["bucket"] if "bucket" in event else event["Records"][0]["s3"]["bucket"]["name"]
+    s3.put_object(Bucket=bucket, Key="alarm/" + context.aws_request_id, Body=b"WAKE UP")
+    return s3.meta.endpoint_url
+"""
+
+
+def test_a_function_puts_into_a_bucket_once_it_may(place):
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+    s3 = place.server.client("s3")
+    s3.create_bucket(Bucket="alarms")
+    one = place.function(m.PYTHON, ALARM)
+    event = {"message": "hello world", "bucket": "alarms"}
+    failed = one.call(event)["payload"]
+    assert "AccessDenied" in failed["errorMessage"]
+    session = place.role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + f"/{one.name}"
+    assert f"User: {session} is not authorized to perform: s3:PutObject on resource: " in failed["errorMessage"]
+    assert "because no identity-based policy allows the s3:PutObject action" in failed["errorMessage"]
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": {"AWS": place.role},
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::alarms/*",
+        },
+    }
+    s3.put_bucket_policy(Bucket="alarms", Policy=json.dumps(policy))
+    assert "FunctionError" not in one.call(event)
+    [alarm] = s3.list_objects_v2(Bucket="alarms")["Contents"]
+    assert s3.get_object(Bucket="alarms", Key=alarm["Key"])["Body"].read() == b"WAKE UP"
+
+
+def test_a_function_that_wakes_itself_is_stopped(place):
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+    s3, iam = place.server.client("s3"), place.server.client("iam")
+    s3.create_bucket(Bucket="loops")
+    one = place.function(m.PYTHON, ALARM)
+    policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}}
+    iam.put_role_policy(RoleName="basic", PolicyName="put", PolicyDocument=json.dumps(policy))
+    arn = place.client.get_function_configuration(FunctionName=one.name)["FunctionArn"]
+    place.client.add_permission(
+        FunctionName=one.name, StatementId="s3", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com"
+    )
+    told = {"LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}
+    s3.put_bucket_notification_configuration(
+        Bucket="loops", NotificationConfiguration={"LambdaFunctionConfigurations": [told]}
+    )
+    one.call({"bucket": "loops"})
+    cloudwatch = place.server.client("cloudwatch")
+
+    def stopped():
+        names = cloudwatch.list_metrics(Namespace="AWS/Lambda", MetricName="RecursiveInvocationsDropped")["Metrics"]
+        return any({"Name": "FunctionName", "Value": one.name} in metric["Dimensions"] for metric in names)
+
+    m.until(stopped, "the loop is stopped")
+    made = s3.list_objects_v2(Bucket="loops")["KeyCount"]
+    assert 10 <= made <= 20, made
+    iam.delete_role_policy(RoleName="basic", PolicyName="put")

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use wire::{Arn, Context, Http, Keys, List, Operation, Permission, Scope, Shape};
 
 use crate::Functions;
-use crate::account::CODE_STORAGE_BYTES_MAX;
-use crate::code::{Package, Pin, check_total};
+use crate::code::{Package, check_total};
 use crate::configuration::{FunctionConfiguration, Shown};
 use crate::destination::check_dead_letter;
 use crate::error::Error;
@@ -16,13 +15,14 @@ use crate::record::{
     Content, FunctionRecord, Head, LastUpdate, LayerUse, Logging, State, VersionHead, new_id,
 };
 use crate::settings::{
-    AcceleratorConfig, Architectures, BucketName, CapacityProviderConfig, DeadLetterConfig,
-    Description, DurableConfig, Environment, EphemeralStorage, FileSystemConfig, FunctionCode,
+    AcceleratorConfig, Architectures, CapacityProviderConfig, DeadLetterConfig, Description,
+    DurableConfig, Environment, EphemeralStorage, FileSystemConfig, FunctionCode,
     FunctionRuntimeConfig, Handler, ImageConfig, KmsKeyArn, LogFormat, LoggingConfig, MemorySize,
     NotApplied, PackageType, PublishTo, RoleArn, RuntimeId, SnapStart, TenancyConfig, Timeout,
     TracingConfig, VpcConfig, check_architecture, check_variables, refuse,
 };
 use crate::snapstart;
+use crate::source::Source;
 use crate::spec::default_log_group;
 use crate::tag::{Tags, request_tags};
 
@@ -128,10 +128,14 @@ impl CreateFunction {
             return Err(Error::FunctionExists(name));
         }
         let layers = functions.layers_in_use(&at, self.layers.as_deref())?;
-        let zip = self.code.zip_file.as_ref().map(|blob| blob.0.clone());
-        let (package, pin) = functions
-            .take_code(&at, zip, self.code.s3_bucket.as_ref())
-            .await?;
+        let source = Source {
+            zip: self.code.zip_file.as_ref().map(|blob| blob.0.clone()),
+            bucket: self.code.s3_bucket.as_ref(),
+            key: self.code.s3_key.as_ref(),
+            version: self.code.s3_object_version.as_ref(),
+            mode: self.code.s3_object_storage_mode,
+        };
+        let (package, pin) = functions.take_code(cx, &at, source).await?;
         check_total(package.unzipped, &packages(&layers))?;
         let publish = self.publish == Some(true);
         let tags = self.tags.clone().map(|tags| tags.0).unwrap_or_default();
@@ -422,34 +426,6 @@ impl Functions {
             true => Ok(()),
             false => Err(Error::RoleNotAssumable),
         }
-    }
-
-    /// Takes the code of a request in, if there is room for it.
-    pub(crate) async fn take_code(
-        &self,
-        at: &Scope,
-        zip: Option<bytes::Bytes>,
-        bucket: Option<&BucketName>,
-    ) -> Result<(Package, Pin), Error> {
-        let zip = match (zip, bucket) {
-            (Some(zip), None) => zip,
-            (Some(_), Some(_)) => {
-                return Err(Error::Invalid(
-                    "Please do not provide other FunctionCode parameters when providing a ZipFile."
-                        .to_owned(),
-                ));
-            }
-            (None, Some(_)) => return Err(Error::NoBuckets),
-            (None, None) => {
-                return Err(Error::Invalid(
-                    "Please provide a source for function code.".to_owned(),
-                ));
-            }
-        };
-        if self.code_storage(at) + zip.len() as u64 > CODE_STORAGE_BYTES_MAX {
-            return Err(Error::CodeStorageExceeded);
-        }
-        self.inner.code.take(zip).await
     }
 
     /// The last part of the runtime version's ARN.

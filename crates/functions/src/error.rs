@@ -92,10 +92,12 @@ pub enum Error {
     CodeWithLayersTooLarge { total: u64 },
     #[error("Code storage limit exceeded.")]
     CodeStorageExceeded,
+    #[error("Error occurred while GetObject. S3 Error Code: {code}. S3 Error Message: {message}")]
+    CodeNotRead { code: String, message: String },
     #[error(
-        "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: Mayfly has no buckets yet; give the code as ZipFile."
+        "Your access has been denied by S3, please make sure your request credentials have permission to GetObject for {object}. S3 Error Code: AccessDenied. S3 Error Message: Access Denied"
     )]
-    NoBuckets,
+    CodeDenied { object: String },
 
     // Layers.
     #[error("Cannot reference more than 5 layers.")]
@@ -299,7 +301,7 @@ impl Error {
             | Error::NotAPackage(_)
             | Error::UnzippedTooLarge
             | Error::CodeWithLayersTooLarge { .. }
-            | Error::NoBuckets
+            | Error::CodeNotRead { .. }
             | Error::TooManyLayers
             | Error::LayerTwice { .. }
             | Error::LayerElsewhere(_)
@@ -336,7 +338,7 @@ impl Error {
             Error::StaleRevision | Error::StaleLayerRevision => {
                 ("PreconditionFailedException", 412)
             }
-            Error::RoleElsewhere => ("AccessDeniedException", 403),
+            Error::RoleElsewhere | Error::CodeDenied { .. } => ("AccessDeniedException", 403),
             Error::TooManyAliases(_) => ("AliasLimitExceededException", 400),
             Error::Recursive => ("RecursiveInvocationException", 400),
             Error::PolicyTooLong(_) => ("PolicyLengthExceededException", 400),

@@ -17,6 +17,7 @@ use crate::settings::{
     Architecture, BucketName, CompatibleArchitectures, CompatibleRuntimes, Description,
     KnownRuntime, ObjectKey, S3ObjectStorageMode,
 };
+use crate::source::Source;
 use crate::state::policy_json;
 
 text! {
@@ -103,12 +104,14 @@ impl Operation for PublishLayerVersion {
     ) -> Result<LayerVersionOutput, wire::Error> {
         let at = functions.layer_scope(&self.layer_name, cx)?;
         let name = self.layer_name.name();
-        let (bucket, s3_only) = (self.content.s3_bucket, self.content.s3_key);
-        if bucket.is_none() && s3_only.is_some() {
-            return Err(Error::NoBuckets.into());
-        }
-        let zip = self.content.zip_file.map(|blob| blob.0);
-        let (package, pin) = functions.take_code(&at, zip, bucket.as_ref()).await?;
+        let source = Source {
+            zip: self.content.zip_file.map(|blob| blob.0),
+            bucket: self.content.s3_bucket.as_ref(),
+            key: self.content.s3_key.as_ref(),
+            version: self.content.s3_object_version.as_ref(),
+            mode: self.content.s3_object_storage_mode,
+        };
+        let (package, pin) = functions.take_code(cx, &at, source).await?;
         let version = LayerVersion {
             package,
             description: self

@@ -35,6 +35,7 @@ mod roles;
 mod settings;
 mod sink;
 mod snapstart;
+mod source;
 mod spec;
 mod state;
 mod table;
@@ -47,7 +48,7 @@ mod wishes;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use delivery::{Observer, Outbox, Recipient};
@@ -72,6 +73,7 @@ pub use error::Error;
 pub use executor::{Executor, Preparing, Running};
 pub use roles::Roles;
 pub use sink::{Endpoint, Sink};
+pub use source::{ObjectName, Objects, Unread};
 
 /// AWS Lambda. Clones are handles to the same one.
 #[derive(Clone)]
@@ -146,6 +148,8 @@ struct Inner {
     layers: Table<Layer>,
     reserved: Ledger,
     download_key: download::Key,
+    /// Where code in buckets is read.
+    objects: RwLock<Option<Arc<dyn Objects>>>,
     meter: Meter,
     telemetry: Telemetry,
     event_workers: event::Workers,
@@ -188,6 +192,7 @@ impl Functions {
             layers: Table::default(),
             reserved: Ledger::new(config.account_concurrency),
             download_key,
+            objects: RwLock::default(),
             meter: Meter::new(telemetry.clone()),
             telemetry,
             event_workers: event::Workers::default(),

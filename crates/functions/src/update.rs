@@ -20,6 +20,7 @@ use crate::settings::{
     TracingConfig, VpcConfig, check_architecture, check_variables, refuse,
 };
 use crate::snapstart;
+use crate::source::Source;
 use crate::state::Function;
 use crate::version::{check_revision, check_settled, publish};
 
@@ -30,7 +31,6 @@ pub struct UpdateFunctionCode {
     zip_file: Option<Blob>,
     #[shape(name = "S3Bucket")]
     s3_bucket: Option<BucketName>,
-    /// Until there are buckets, the name of one is enough to refuse the request.
     #[shape(name = "S3Key")]
     s3_key: Option<ObjectKey>,
     #[shape(name = "S3ObjectVersion")]
@@ -89,12 +89,14 @@ impl UpdateFunctionCode {
             &function.record.latest_head.revision_id,
         )?;
         check_settled(&function, &function.record)?;
-        let (bucket, s3_only) = (self.s3_bucket.as_ref(), self.s3_key.as_ref());
-        if bucket.is_none() && s3_only.is_some() {
-            return Err(Error::NoBuckets);
-        }
-        let zip = self.zip_file.as_ref().map(|blob| blob.0.clone());
-        let (package, pin) = functions.take_code(&function.at, zip, bucket).await?;
+        let source = Source {
+            zip: self.zip_file.as_ref().map(|blob| blob.0.clone()),
+            bucket: self.s3_bucket.as_ref(),
+            key: self.s3_key.as_ref(),
+            version: self.s3_object_version.as_ref(),
+            mode: self.s3_object_storage_mode,
+        };
+        let (package, pin) = functions.take_code(cx, &function.at, source).await?;
 
         let edit = |function: &Function, record: &mut FunctionRecord| {
             check_revision(self.revision_id.as_deref(), &record.latest_head.revision_id)?;

@@ -95,7 +95,7 @@ pub(crate) async fn read(
 }
 
 /// The next bytes; empty frames and trailers are passed over.
-async fn next(body: &mut Incoming, wait: Duration) -> Result<Option<Bytes>, Unread> {
+pub(crate) async fn next(body: &mut Incoming, wait: Duration) -> Result<Option<Bytes>, Unread> {
     loop {
         match timeout(wait, body.frame()).await {
             Err(_) => return Err(Unread::Slow),

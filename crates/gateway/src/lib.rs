@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::sigv4::{KeyCache, Refusal};
-use wire::{Authorizer, Caller, Router};
+use wire::{Authorizer, Caller, Router, Storage};
 
 /// Whose access keys there are. Asked once for each request; never touches the disk.
 pub trait Keyring: Send + Sync {
@@ -67,6 +67,8 @@ pub struct Key {
 pub struct Services {
     /// The operations of all services.
     pub router: Router,
+    /// The service that reads its requests itself: S3.
+    pub storage: Option<Arc<dyn Storage>>,
     /// Who is who.
     pub keyring: Arc<dyn Keyring>,
     /// Who may do what.

@@ -1,10 +1,11 @@
 //! The life of a request: find its operation, check its claim, read its body, check its signature, run it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, error, info_span};
@@ -12,6 +13,8 @@ use wire::sigv4::{
     self, CLOCK_SKEW_IAM, Claim, Family, Head, Refusal, Regions, Rules, Sha256, Verified,
 };
 use wire::{AwsHost, Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
+
+mod storage;
 
 use crate::body::{self, Held, ReplyBody, Unread};
 use crate::{Gateway, Origin, Services, admin};
@@ -53,14 +56,26 @@ impl Gateway {
         if admin::is_ours(head.uri.path()) {
             return self.administer(&head, origin).await;
         }
+        let services = self.services();
+        let stores = services.storage.is_some();
+        if stores && storage::is_preflight(&head) {
+            return self.store(services, head, body, origin, request_id).await;
+        }
         if let Some(reply) = method_answer(&head.method) {
             return reply;
         }
-        let services = self.services();
+        if stores && storage::is_asked(&head) {
+            return self.store(services, head, body, origin, request_id).await;
+        }
         let at_host = || AwsHost::of(&head).map(|host| host.service.to_owned());
         let hint = scope_service(&head).or_else(at_host);
         let found = services.router.find(&head, hint.as_deref());
         let Some(found) = found else {
+            if stores && storage::may_be_anonymous(&head) {
+                return self
+                    .store(services.clone(), head, body, origin, request_id)
+                    .await;
+            }
             let unserved = self.unserved(&services, &head, hint, &request_id);
             return self.refused(&head, &mut body, unserved).await;
         };
@@ -88,6 +103,46 @@ impl Gateway {
                 self.refused(&head, &mut body, reply).await
             }
         }
+    }
+
+    /// Hands a request to the service that reads requests itself.
+    async fn store(
+        &self,
+        services: Arc<Services>,
+        head: Parts,
+        body: Incoming,
+        origin: Origin,
+        request_id: String,
+    ) -> Reply {
+        let began = Instant::now();
+        let asked = Asked {
+            gateway: self,
+            services: &services,
+            head: &head,
+            origin,
+            request_id: &request_id,
+            now: Timestamp::now(),
+        };
+        let Some(storage) = &services.storage else {
+            return wire::unserved(&head, None, &request_id);
+        };
+        let Ok(_place) = self.0.requests.clone().try_acquire_owned() else {
+            let error = Error::new("SlowDown", 503, "Please reduce your request rate.");
+            return wire::storage_error(&error, head.uri.path(), &request_id);
+        };
+        let request = match asked.admit_storage(body) {
+            Ok(request) => request,
+            Err(error) => return wire::storage_error(&error, head.uri.path(), &request_id),
+        };
+        let answer = storage.answer(request).await;
+        if let Some(operation) = answer.operation {
+            let named = format_args!("s3:{operation}");
+            tracing::Span::current().record("operation", tracing::field::display(named));
+            let (status, took) = (answer.reply.status().as_u16(), began.elapsed());
+            debug!(service = "s3", operation, status, ?took, "answered");
+            self.0.metrics.answered("s3", operation, status, took);
+        }
+        answer.reply
     }
 
     /// Lets the client finish sending, so that it reads the refusal.
@@ -206,7 +261,7 @@ impl<'a> Asked<'a> {
             let operation = format_args!("{service}:{operation}");
             tracing::Span::current().record("operation", tracing::field::display(operation));
         }
-        let context = match self.context(&verified, caller) {
+        let context = match self.context(&verified.region, caller) {
             Ok(context) => context,
             Err(error) => return (named, settled.found.error(&error, head, id)),
         };
@@ -225,12 +280,12 @@ impl<'a> Asked<'a> {
         forms.flat_map(|p| p.signing_names).copied().collect()
     }
 
-    fn context(&self, verified: &Verified, caller: Caller) -> Result<Context, Error> {
+    fn context(&self, region: &str, caller: Caller) -> Result<Context, Error> {
         let headers = &self.head.headers;
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: &str| text_header(headers, name);
         let short = |text: &str| text.get(..TEXT_BYTES_MAX).unwrap_or(text).to_owned();
         let authority = self.head.uri.authority().map(|a| a.as_str());
-        let region = Region::new(verified.region.as_str());
+        let region = Region::new(region);
         let (source_ip, secure) = match self.origin {
             Origin::Outside { peer, tls } => (Some(peer.ip().to_canonical()), tls),
             Origin::Inside { tls } => (None, tls),
@@ -276,6 +331,10 @@ fn rules<'n>(names: &'n [&'n str], protocol: Protocol) -> Rules<'n> {
         rules.clock_skew = CLOCK_SKEW_IAM;
     }
     rules
+}
+
+fn text_header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// The service in the scope of a claim that nobody has checked: a hint, no more.

@@ -169,6 +169,7 @@ impl Authorizer for AllowAll {
 
 fn services(toys: &Arc<Toys>) -> Services {
     Services {
+        storage: None,
         router: Router::new(vec![Mount::new(toys.clone()), Mount::new(Arc::new(Games))]),
         keyring: Arc::new(Ring),
         authorizer: Arc::new(AllowAll),

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use buckets::Buckets;
 use bytes::Bytes;
-use delivery::{Courier, Observer, Outbox, Recipient};
+use delivery::{Courier, Delivery, Observer, Outbox, Recipient};
 use engine::runtimes::Catalogue;
 use engine::{Engine, NetworkPolicy};
 use events::{
     Agenda, ApiDestinationRecipient, BusRecipient, Clock, Events, Firing, Outcomes, Scheduler,
 };
-use functions::{DOWNLOAD_PATH, Functions, Sink};
+use functions::{DOWNLOAD_PATH, Functions, ObjectName, Sink, Unread};
 use gateway::{Gateway, Page, Services};
 use identity::{Iam, Identity, Sts};
 use store::Store;
@@ -44,6 +45,7 @@ pub struct App {
     telemetry: Telemetry,
     engine: Engine,
     functions: Functions,
+    buckets: Buckets,
     scheduler: Scheduler,
     platform: Arc<Platform>,
     events: Events,
@@ -114,6 +116,17 @@ impl App {
         for worker in event_workers {
             workers.spawn(worker.name, worker.run);
         }
+        let around = buckets::Surroundings {
+            authorizer: Arc::new(identity.clone()),
+            language: Arc::new(Authority(identity.clone())),
+            destinations: Arc::new(Told(functions.clone())),
+            outbox: outbox.clone(),
+        };
+        let (buckets, bucket_workers) = Buckets::open(&store, around).await?;
+        functions.read_code_from(Some(Arc::new(Code(buckets.clone()))));
+        for worker in bucket_workers {
+            workers.spawn(worker.name, worker.run);
+        }
         let (trail, scribe) = Trail::new(events.clone());
         workers.spawn("trail", scribe.run());
         let app = App {
@@ -122,6 +135,7 @@ impl App {
             telemetry,
             engine,
             functions,
+            buckets,
             scheduler,
             platform,
             events,
@@ -172,6 +186,7 @@ impl App {
         mounts.push(Mount::new(Arc::new(self.outbox.clone())));
         Services {
             router: Router::new(mounts).witnessed_by(self.trail.clone()),
+            storage: Some(self.buckets.storage()),
             keyring: Arc::new(self.identity.clone()),
             authorizer: Arc::new(self.identity.clone()),
             pages: vec![Arc::new(CodeLinks(self.functions.clone()))],
@@ -197,6 +212,7 @@ impl App {
         let until = Instant::now() + limit;
         let left = || until.saturating_duration_since(Instant::now());
         self.platform.set_router(None);
+        self.functions.read_code_from(None);
         self.functions.drain(left()).await;
         self.engine.drain(left()).await;
         self.telemetry.flush().await;
@@ -370,6 +386,45 @@ fn engine_config(config: &Config, folder: &Folder) -> engine::Config {
             ..sandbox::Config::this_exe()
         },
         ..engine::Config::new(folder.path().join("engine"))
+    }
+}
+
+/// Buckets, for functions whose code is there.
+struct Code(Buckets);
+
+#[async_trait::async_trait]
+impl functions::Objects for Code {
+    async fn read(
+        &self,
+        cx: &wire::Context,
+        object: &ObjectName<'_>,
+        bytes_max: u64,
+    ) -> std::result::Result<Bytes, Unread> {
+        let ObjectName {
+            bucket,
+            key,
+            version,
+        } = *object;
+        let read = self.0.read(cx, bucket, key, version, bytes_max).await;
+        read.map_err(|error| match error {
+            buckets::Error::Denied(_) => Unread::Denied,
+            buckets::Error::EntityTooLarge => Unread::TooLarge,
+            error => Unread::Failed {
+                code: error.code().0.to_owned(),
+                message: error.to_string(),
+            },
+        })
+    }
+}
+
+/// Those whom buckets notify.
+struct Told(Functions);
+
+impl buckets::Destinations for Told {
+    fn check(&self, delivery: &Delivery) -> std::result::Result<(), String> {
+        self.0
+            .would_receive(delivery)
+            .map_err(|refusal| refusal.to_string())
     }
 }
 

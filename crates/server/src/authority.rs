@@ -41,6 +41,15 @@ impl events::Authority for Authority {
     }
 }
 
+impl buckets::Language for Authority {
+    fn is_public(&self, policy: &str) -> Result<bool, String> {
+        let parsed = Policy::parse(policy, Flavour::Resource);
+        parsed
+            .map(|policy| policy.is_public())
+            .map_err(|error| error.to_string())
+    }
+}
+
 impl telemetry::Writers for Authority {
     fn may_write(&self, sender: &Sender, at: &Scope, ask: &Ask<'_>) -> Result<(), String> {
         let caller = match &sender.role {

@@ -8,7 +8,9 @@ use crate::config::{Config, LogFormat};
 
 /// Starts logging, once in the life of the process.
 pub fn start(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log_level).expect("the configuration was checked");
+    // What s3s says as errors are refusals of requests. Who wants them anyway names it in the level.
+    let level = format!("s3s=off,{}", config.log_level);
+    let filter = EnvFilter::try_new(level).expect("the configuration was checked");
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -106,7 +106,7 @@ async fn a_closed_store_is_one_file_and_blobs() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["blobs", "lock", "mayfly.db"]);
+    assert_eq!(names, ["blobs", "lock", "mayfly.db", "objects"]);
 }
 
 #[tokio::test]

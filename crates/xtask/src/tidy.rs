@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("identity", &["store", "wire"]),
     ("delivery", &["store", "wire"]),
     ("telemetry", &["delivery", "store", "wire"]),
+    ("buckets", &["delivery", "store", "wire"]),
     ("events", &["delivery", "store", "wire"]),
     ("engine", &["sandbox", "store"]),
     ("gateway", &["identity", "wire"]),
@@ -44,6 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "buckets",
             "delivery",
             "engine",
             "events",
@@ -58,7 +60,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "xtask",
-        &["events", "functions", "identity", "telemetry", "wire"],
+        &[
+            "buckets",
+            "events",
+            "functions",
+            "identity",
+            "telemetry",
+            "wire",
+        ],
     ),
 ];
 

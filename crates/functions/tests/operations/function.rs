@@ -208,7 +208,7 @@ async fn what_create_refuses() {
         json!({ "FunctionName": "x", "Code": { "S3Bucket": "bucket", "S3Key": "key" } }),
         400,
         invalid,
-        "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: Mayfly has no buckets yet; give the code as ZipFile.",
+        "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified bucket does not exist",
     )
     .await;
     let missing = bed

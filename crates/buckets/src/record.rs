@@ -1,0 +1,167 @@
+//! What is stored of buckets and objects. An object with all its versions is one record, so that each change of it is one
+//! compare-and-swap; its content is blobs that the record names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use store::Digest;
+use store::record::{First, Record};
+
+use crate::checksum::Checksum;
+use crate::cors::CorsRule;
+use crate::lifecycle::Rule;
+use crate::notification::Notifications;
+use crate::policy::PublicAccess;
+
+/// A bucket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Bucket {
+    /// Never used twice: a bucket made again under the same name has none of the old one's objects.
+    pub id: String,
+    pub name: String,
+    /// The account that made it.
+    pub owner: String,
+    pub region: String,
+    pub created_ms: i64,
+    pub versioning: Versioning,
+    pub tags: BTreeMap<String, String>,
+    pub policy: Option<BucketPolicy>,
+    /// `None` once it was deleted; a new bucket blocks everything.
+    pub public_access: Option<PublicAccess>,
+    /// Whether there are ownership controls. They can say one thing only: the owner owns everything, and ACLs are off.
+    pub ownership: bool,
+    pub lifecycle: Vec<Rule>,
+    pub cors: Vec<CorsRule>,
+    pub notifications: Notifications,
+}
+
+/// A bucket's policy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BucketPolicy {
+    #[serde(with = "shared")]
+    pub text: Arc<str>,
+    /// Whether it lets in everyone (AmazonS3/latest/userguide/access-control-block-public-access.html).
+    pub is_public: bool,
+}
+
+/// Text that is shared in memory, and plain in the store.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        String::deserialize(from).map(Into::into)
+    }
+}
+
+/// Whether old versions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Versioning {
+    /// Never was on.
+    Off,
+    Enabled,
+    /// Was on: what is new has the id `null`.
+    Suspended,
+}
+
+/// An object: its versions, the newest first. Never empty.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Object {
+    pub versions: Vec<Version>,
+}
+
+/// One version.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Version {
+    /// [`NULL`] where it was made while versioning was not enabled.
+    pub id: String,
+    pub modified_ms: i64,
+    /// `None` is a delete marker.
+    pub content: Option<Content>,
+}
+
+/// The id of versions made while versioning is not enabled.
+pub(crate) const NULL: &str = "null";
+
+/// What an object is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Content {
+    pub size: u64,
+    /// Without quotes.
+    pub etag: String,
+    pub pieces: Vec<Piece>,
+    /// The multipart upload that it is from.
+    pub upload: Option<String>,
+    /// `content-type` and the like, as they came.
+    pub headers: BTreeMap<String, String>,
+    /// `x-amz-meta-` headers, without that.
+    pub metadata: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+    pub checksum: Checksum,
+}
+
+/// Consecutive bytes of an object; with multipart uploads each is a part.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// A multipart upload that is neither complete nor aborted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Upload {
+    pub key: String,
+    pub initiated_ms: i64,
+    /// The principal that began it.
+    pub initiator: String,
+    pub headers: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
+    pub algorithm: crate::checksum::Algorithm,
+    pub full_object: bool,
+    /// Whether the client named an algorithm, and so has to name the parts' checksums.
+    pub named_algorithm: bool,
+}
+
+/// A part of an upload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UploadedPart {
+    pub piece: Piece,
+    pub md5: String,
+    pub modified_ms: i64,
+    /// In the upload's algorithm, base64.
+    pub checksum: String,
+}
+
+macro_rules! first_version {
+    ($($record:ty),*) => {$(
+        impl Record for $record {
+            const VERSION: u32 = 1;
+            type Previous = First;
+            fn migrate(previous: First) -> Self {
+                match previous {}
+            }
+        }
+    )*};
+}
+
+first_version!(Bucket, Object, Upload, UploadedPart);
+
+impl Object {
+    /// The newest version, unless it is a delete marker.
+    pub fn current(&self) -> Option<(&Version, &Content)> {
+        let newest = self.versions.first()?;
+        Some((newest, newest.content.as_ref()?))
+    }
+
+    /// A version by its id.
+    pub fn version(&self, id: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+}

@@ -1,0 +1,292 @@
+//! Between the front door and s3s: a verified request in, a reply out.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::host::{S3Host, VirtualHost};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Error, S3ErrorCode, S3Result};
+use wire::{
+    Body, BodyFault, ByteStream, Reply, Storage, StorageReply, StorageRequest, bucket_in_host,
+};
+
+use crate::Buckets;
+use crate::access::{Access, Asked};
+use crate::content::fault_in;
+use crate::cors;
+use crate::record::Bucket;
+
+/// Replies of at least so many bytes, or of unknown size, are sent while they are made.
+const WHOLE_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) struct Service {
+    buckets: Buckets,
+    wire: S3Service,
+}
+
+impl Service {
+    pub fn new(buckets: Buckets) -> Self {
+        let mut builder = S3ServiceBuilder::new(buckets.clone());
+        // Without this, s3s would not ask for access at all.
+        builder.set_auth(NobodySigns);
+        builder.set_access(Access(buckets.clone()));
+        builder.set_host(Hosts);
+        Service {
+            buckets,
+            wire: builder.build(),
+        }
+    }
+}
+
+/// s3s is never to verify a signature: the front door has, and took it out of the request.
+struct NobodySigns;
+
+#[async_trait::async_trait]
+impl S3Auth for NobodySigns {
+    async fn get_secret_key(&self, _access_key: &str) -> S3Result<SecretKey> {
+        Err(S3Error::new(S3ErrorCode::AccessDenied))
+    }
+}
+
+/// Finds the bucket in a host name.
+struct Hosts;
+
+impl S3Host for Hosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let found = VirtualHost::new(host);
+        Ok(match bucket_in_host(host) {
+            Some(bucket) => found.with_bucket(bucket),
+            None => found,
+        })
+    }
+}
+
+impl Storage for Service {
+    fn answer(
+        &self,
+        request: StorageRequest,
+    ) -> Pin<Box<dyn Future<Output = StorageReply> + Send + '_>> {
+        Box::pin(self.run(request))
+    }
+}
+
+impl Service {
+    async fn run(&self, request: StorageRequest) -> StorageReply {
+        let asked = Arc::new(Asked {
+            cx: request.context,
+            signed: request.signed,
+            trailers: request.trailers,
+            length: request.length,
+            operation: OnceLock::new(),
+            fault: OnceLock::new(),
+        });
+        let noting = asked.clone();
+        let body = request.body.0.map_err(move |error| {
+            if let Some(fault) = fault_in(&error) {
+                // The first one ends the body.
+                let _ = noting.fault.set(fault);
+            }
+            error
+        });
+        let mut head = request.head;
+        head.extensions.insert(asked.clone());
+        let body = match asked.length {
+            Some(0) => s3s::Body::empty(),
+            _ => s3s::Body::http_body_unsync(StreamBody::new(body.map_ok(Frame::data))),
+        };
+        let path = head.uri.path().to_owned();
+        let method = head.method.clone();
+        let bucket = self.bucket(&head);
+        let origin = head.headers.get(header::ORIGIN);
+        let origin = origin
+            .and_then(|origin| origin.to_str().ok())
+            .map(str::to_owned);
+        if method == Method::OPTIONS {
+            let answer = cors::preflight(bucket.as_deref(), &head.headers);
+            let answer = answer
+                .unwrap_or_else(|error| wire::storage_error(&error, &path, &asked.cx.request_id));
+            return StorageReply {
+                operation: None,
+                reply: dressed(answer, &asked),
+            };
+        }
+        let let_in = match (&bucket, &origin) {
+            (Some(bucket), Some(origin)) => cors::lets_in(bucket, origin, &method),
+            _ => false,
+        };
+        if request.guarded && !let_in {
+            let text = "Dev mode does not answer web pages, as its keys are known to all of them; a bucket's CORS rules let in an origin.";
+            let error = wire::Error::new("AccessDenied", 403, text);
+            return StorageReply {
+                operation: None,
+                reply: dressed(
+                    wire::storage_error(&error, &path, &asked.cx.request_id),
+                    &asked,
+                ),
+            };
+        }
+        let answered = self.wire.call(http::Request::from_parts(head, body)).await;
+        let reply = match (asked.fault.get(), answered) {
+            // Whatever came of it, the body was not what was signed.
+            (Some(fault), _) => refused(fault, &path, &asked),
+            (None, Ok(response)) => reply(response, &path, &asked).await,
+            (None, Err(error)) => {
+                tracing::error!(?error, "s3s failed");
+                internal(&path, &asked)
+            }
+        };
+        let mut reply = dressed(reply, &asked);
+        if let (Some(bucket), Some(origin)) = (&bucket, &origin) {
+            cors::dress(&mut reply, bucket, origin, &method);
+        }
+        StorageReply {
+            operation: asked.operation.get().copied(),
+            reply,
+        }
+    }
+
+    /// The bucket that a request is about, if it exists.
+    fn bucket(&self, head: &Parts) -> Option<Arc<Bucket>> {
+        let host = head
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        let host = host.or(head.uri.authority().map(|authority| authority.as_str()));
+        let in_path = || head.uri.path().trim_start_matches('/').split('/').next();
+        let name = host.and_then(bucket_in_host).or_else(in_path)?;
+        Some(self.buckets.shelf().find(name).ok()?.bucket())
+    }
+}
+
+fn refused(fault: &BodyFault, path: &str, asked: &Asked) -> Reply {
+    let error = wire::Error::new(fault.code, fault.status, fault.message.clone());
+    wire::storage_error(&error, path, &asked.cx.request_id)
+}
+
+fn internal(path: &str, asked: &Asked) -> Reply {
+    let text = "We encountered an internal error. Please try again.";
+    wire::storage_error(
+        &wire::Error::new("InternalError", 500, text),
+        path,
+        &asked.cx.request_id,
+    )
+}
+
+async fn reply(response: s3s::HttpResponse, path: &str, asked: &Asked) -> Reply {
+    let (head, body) = response.into_parts();
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = http_body::Body::size_hint(&body).exact().or(length);
+    let is_small = length.is_some_and(|length| length < WHOLE_BYTES_MAX);
+    let body = if head.status == StatusCode::NOT_MODIFIED {
+        Body::Whole(Bytes::new())
+    } else if is_small || head.status.is_client_error() || head.status.is_server_error() {
+        match BodyExt::collect(body).await {
+            Ok(body) => Body::Whole(body.to_bytes()),
+            Err(error) => {
+                tracing::error!(%error, "content could not be read");
+                return internal(path, asked);
+            }
+        }
+    } else {
+        let frames = TryStreamExt::map_err(BodyStream::new(body), std::io::Error::other);
+        let data = frames.try_filter_map(|frame| std::future::ready(Ok(frame.into_data().ok())));
+        Body::Stream(ByteStream(Box::pin(data.boxed())))
+    };
+    let mut reply = Reply::new(body);
+    *reply.status_mut() = head.status;
+    *reply.headers_mut() = head.headers;
+    if reply.status().is_client_error() || reply.status().is_server_error() {
+        identified(&mut reply, path, asked);
+    }
+    reply
+}
+
+/// Sentences for errors that s3s makes of itself, without any.
+const SENTENCES: &[(&str, &str)] = &[
+    ("InvalidBucketName", "The specified bucket is not valid."),
+    ("InvalidURI", "Couldn't parse the specified URI."),
+    ("KeyTooLongError", "Your key is too long"),
+    (
+        "MalformedXML",
+        "The XML you provided was not well-formed or did not validate against our published schema",
+    ),
+    (
+        "MethodNotAllowed",
+        "The specified method is not allowed against this resource.",
+    ),
+];
+
+/// Errors tell the request's id, as support asks for it.
+fn identified(reply: &mut Reply, path: &str, asked: &Asked) {
+    let Body::Whole(bytes) = reply.body() else {
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Some(inner) = text.strip_suffix("</Error>") else {
+        return;
+    };
+    let between = |name: &str| {
+        let (_before, rest) = inner.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    let code = between("Code").unwrap_or_default();
+    let sentence = SENTENCES
+        .iter()
+        .find(|row| row.0 == code && between("Message").is_none());
+    let sentence = sentence
+        .map(|row| format!("<Message>{}</Message>", row.1))
+        .unwrap_or_default();
+    let resource = path
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    let id = &asked.cx.request_id;
+    let whole = format!(
+        "{inner}{sentence}<Resource>{resource}</Resource><RequestId>{id}</RequestId></Error>"
+    );
+    *reply.body_mut() = Body::Whole(Bytes::from(whole));
+    reply.headers_mut().remove(header::CONTENT_LENGTH);
+}
+
+fn dressed(mut reply: Reply, asked: &Asked) -> Reply {
+    let headers: &mut HeaderMap = reply.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&asked.cx.request_id) {
+        headers.insert("x-amz-request-id", id.clone());
+        headers.insert("x-amz-id-2", id);
+    }
+    headers.insert(header::SERVER, HeaderValue::from_static("AmazonS3"));
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_no_hosts_of_buckets() {
+        for host in [
+            "127.0.0.1:4566",
+            "localhost:4566",
+            "s3.eu-west-1.amazonaws.com",
+        ] {
+            let found = Hosts.parse_host_header(host);
+            assert_eq!(
+                found
+                    .ok()
+                    .and_then(|found| found.bucket().map(str::to_owned)),
+                None,
+                "{host}"
+            );
+        }
+    }
+}
