@@ -1,4 +1,4 @@
-"""The tour of the README, run as it is written, and what it says it prints."""
+"""The tour of the README and the chapters of the docs, run as they are written, and what they say is printed."""
 
 import os
 import re
@@ -11,10 +11,9 @@ import mayfly as m
 FENCE = re.compile(r"```(sh|text)\n(.*?)```", re.DOTALL)
 
 
-def steps():
-    """The tour's commands, each with the text that the page shows below it (or none)."""
-    page = (m.ROOT / "README.md").read_text()
-    tour = page.split("<!-- tour:begin -->")[1].split("<!-- tour:end -->")[0]
+def steps(page):
+    """The page's commands, each with the text that it shows below them (or none)."""
+    tour = (m.ROOT / page).read_text().split("<!-- tour:begin -->")[1].split("<!-- tour:end -->")[0]
     found = []
     for kind, text in FENCE.findall(tour):
         if kind == "sh":
@@ -55,6 +54,23 @@ def matches(line, shown):
     return re.fullmatch(pattern.replace(r"\ ", r"\s+"), line.strip())
 
 
+def compare(steps, printed):
+    """Every line that the page shows is among those that were printed, in its order."""
+    for (text, shown), printed in zip(steps, printed, strict=True):
+        lines = [line for line in printed.splitlines() if line.strip()]
+        for wanted in filter(None, shown.replace("python3.11", m.PYTHON).splitlines()):
+            while lines and not matches(lines[0], wanted):
+                lines.pop(0)
+            assert lines, f"after\n{text}\nthe page shows\n{wanted}\nand this was printed:\n{printed}"
+            lines.pop(0)
+
+
+@pytest.fixture
+def sdk(tmp_path):
+    """boto3 in the data folder that the server of `environment` will have."""
+    m.run("runtime", "add-sdk", m.PYTHON, "--data", tmp_path / "data")
+
+
 @pytest.fixture
 def environment(fresh, tmp_path):
     server = fresh()
@@ -73,7 +89,7 @@ def environment(fresh, tmp_path):
 
 def test_the_tour(environment):
     env, folder = environment
-    commands = [text.replace("python3.11", m.PYTHON) for text, _ in steps()]
+    commands = [text.replace("python3.11", m.PYTHON) for text, _ in steps("README.md")]
     # What is logged and counted arrives a moment later; a reader is slower than a script.
     wait = "until {} | grep {} > /dev/null; do sleep 0.2; done\n"
     commands = [
@@ -84,13 +100,13 @@ def test_the_tour(environment):
         else text
         for text in commands
     ]
-    for (text, shown), printed in zip(steps(), shell(commands, env, folder), strict=True):
-        lines = [line for line in printed.splitlines() if line.strip()]
-        for wanted in filter(None, shown.replace("python3.11", m.PYTHON).splitlines()):
-            while lines and not matches(lines[0], wanted):
-                lines.pop(0)
-            assert lines, f"after\n{text}\nthe page shows\n{wanted}\nand this was printed:\n{printed}"
-            lines.pop(0)
+    compare(steps("README.md"), shell(commands, env, folder))
+
+
+def test_the_alarm_clock(sdk, environment):
+    env, folder = environment
+    commands = [text.replace("python3.11", m.PYTHON) for text, _ in steps("docs/alarm-clock.md")]
+    compare(steps("docs/alarm-clock.md"), shell(commands, env, folder))
 
 
 def test_make_run(tmp_path):
