@@ -54,9 +54,9 @@ def matches(line, shown):
     return re.fullmatch(pattern.replace(r"\ ", r"\s+"), line.strip())
 
 
-def compare(steps, printed):
+def compare(steps, outputs):
     """Every line that the page shows is among those that were printed, in its order."""
-    for (text, shown), printed in zip(steps, printed, strict=True):
+    for (text, shown), printed in zip(steps, outputs, strict=True):
         lines = [line for line in printed.splitlines() if line.strip()]
         for wanted in filter(None, shown.replace("python3.11", m.PYTHON).splitlines()):
             while lines and not matches(lines[0], wanted):
