@@ -192,6 +192,9 @@ def test_a_backup_beside_writes_is_whole(fresh, tmp_path):
     server = fresh()
     client = server.client("lambda")
     role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    s3 = server.client("s3")
+    s3.create_bucket(Bucket="kept")
+    s3.put_object(Bucket="kept", Key="k", Body=b"content")
     enough, created, failures = threading.Event(), [], []
 
     def write():
@@ -220,6 +223,7 @@ def test_a_backup_beside_writes_is_whole(fresh, tmp_path):
     # The copy goes on where that moment was: every record, and the code that each of them names.
     second = fresh(data=copy)
     client = second.client("lambda")
+    assert second.client("s3").get_object(Bucket="kept", Key="k")["Body"].read() == b"content"
     there = [f["FunctionName"] for page in client.get_paginator("list_functions").paginate() for f in page["Functions"]]
     assert set(acknowledged) <= set(there)
     for name in there:
