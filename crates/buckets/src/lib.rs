@@ -1,6 +1,6 @@
 //! S3: buckets and objects. The wire is the crate s3s; who asks is verified by the front door and who may is decided by
 //! identity, through [`wire::Authorizer`]. s3s decides neither: it sees no signature, and the hook that it calls before every
-//! operation ([`access`]) refuses whatever is not in our own table.
+//! operation (`access`) refuses whatever is not in our own table.
 
 mod access;
 mod bucket;

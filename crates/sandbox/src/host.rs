@@ -69,7 +69,7 @@ impl Host {
         Host::with(config, None, None)
     }
 
-    /// Starts a nursery: its sandboxes can take in the children of a process of its own, a [`Zygote`]. It has a broker
+    /// Starts a nursery: its sandboxes can take in the children of a process of its own, a `Zygote`. It has a broker
     /// of its own, in a user and a process namespace, and ends with its last handle and sandbox. Blocks for some ten
     /// milliseconds.
     pub fn nursery(&self) -> Result<Host, Error> {

@@ -152,7 +152,7 @@ impl Zygote {
         )
     }
 
-    /// From here on its program has no work of its own: outside of forks it gets [`RESTING_MILLIS`] of a CPU.
+    /// From here on its program has no work of its own: outside of forks it gets a twentieth of a CPU.
     pub fn rest(&self) {
         self.share(|forks| *forks);
     }
