@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use store::Digest;
-use store::record::{First, Record};
 
 use crate::checksum::Checksum;
 use crate::cors::CorsRule;
@@ -139,19 +138,7 @@ pub(crate) struct UploadedPart {
     pub checksum: String,
 }
 
-macro_rules! first_version {
-    ($($record:ty),*) => {$(
-        impl Record for $record {
-            const VERSION: u32 = 1;
-            type Previous = First;
-            fn migrate(previous: First) -> Self {
-                match previous {}
-            }
-        }
-    )*};
-}
-
-first_version!(Bucket, Object, Upload, UploadedPart);
+store::first_version!(Bucket, Object, Upload, UploadedPart);
 
 impl Object {
     /// The newest version, unless it is a delete marker.

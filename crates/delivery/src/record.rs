@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use store::record::{self, First, Record};
+use store::record;
 use wire::{AccountId, Arn, Region, Scope};
 
 use crate::{Delivery, RetryPolicy, Sender};
@@ -28,13 +28,7 @@ struct Stored {
     attempt_mark: Option<String>,
 }
 
-impl Record for Stored {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(Stored);
 
 pub(crate) fn encode(delivery: &Delivery) -> store::Result<Bytes> {
     let stored = Stored {

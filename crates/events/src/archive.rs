@@ -2,7 +2,6 @@
 //! replayed. An archive's events are a stream of the journal; its record says which.
 
 use serde::{Deserialize, Serialize};
-use store::record::{First, Record};
 use store::{Before, Journal};
 use wire::{Arn, Context, Operation, Scope, Shape, Timestamp, number, text};
 
@@ -73,13 +72,7 @@ pub(crate) struct ArchiveRecord {
     pub created_ms: i64,
 }
 
-impl Record for ArchiveRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(ArchiveRecord);
 
 fn archives_prefix(at: &Scope) -> String {
     format!("{ARCHIVES}{}/", at.key())

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use store::record::{First, Record};
 
 use crate::clock::Progress;
 use crate::names::BusRef;
@@ -58,13 +57,7 @@ pub(crate) struct BusRecord {
     pub tags: BTreeMap<String, String>,
 }
 
-impl Record for BusRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(BusRecord);
 
 /// A rule and its targets.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,13 +93,7 @@ impl RuleRecord {
     }
 }
 
-impl Record for RuleRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(RuleRecord);
 
 /// Where what fires goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,13 +181,7 @@ pub(crate) struct ConnectionRecord {
     pub parameters: Vec<ParameterRecord>,
 }
 
-impl Record for ConnectionRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(ConnectionRecord);
 
 /// How the caller proves who it is.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -274,10 +255,4 @@ pub(crate) struct DestinationRecord {
     pub modified_ms: i64,
 }
 
-impl Record for DestinationRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(DestinationRecord);

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use store::record::{First, Record};
 use store::{Direction, JournalEntry, Position, Span};
 use wire::{Arn, Context, Operation, Scope, Shape, Timestamp, text};
 
@@ -105,13 +104,7 @@ impl ReplayRecord {
     }
 }
 
-impl Record for ReplayRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(ReplayRecord);
 
 fn replays_prefix(at: &Scope) -> String {
     format!("{REPLAYS}{}/", at.key())

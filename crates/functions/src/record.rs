@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use store::record::{First, Record};
 use wire::Scope;
 
 use crate::code::Package;
@@ -48,13 +47,7 @@ pub(crate) struct EventInvoke {
     pub modified_ms: i64,
 }
 
-impl Record for FunctionRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(FunctionRecord);
 
 /// Provisioned concurrency of an alias or a version, as it was asked for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -170,13 +163,7 @@ pub(crate) struct VersionRecord {
     pub content: Content,
 }
 
-impl Record for VersionRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(VersionRecord);
 
 /// An alias.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -210,13 +197,7 @@ pub(crate) struct LayerRecord {
     pub versions: BTreeMap<i64, LayerVersion>,
 }
 
-impl Record for LayerRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(LayerRecord);
 
 /// One version of a layer.
 #[derive(Debug, Clone, Serialize, Deserialize)]

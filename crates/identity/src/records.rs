@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use store::record::{First, Record};
 
 /// A tag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,15 +129,4 @@ pub(crate) struct InstanceProfile {
     pub role: Option<String>,
 }
 
-macro_rules! first_version {
-    ($($record:ty),*) => {$(
-        impl Record for $record {
-            const VERSION: u32 = 1;
-            type Previous = First;
-            fn migrate(previous: First) -> Self {
-                match previous {}
-            }
-        }
-    )*};
-}
-first_version!(Root, User, Group, Role, ManagedPolicy, InstanceProfile);
+store::first_version!(Root, User, Group, Role, ManagedPolicy, InstanceProfile);

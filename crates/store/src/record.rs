@@ -2,15 +2,11 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use store::record::{self, First, Record};
+//! use store::record::{self, Record};
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct RuleV1 { cron: String }
-//! impl Record for RuleV1 {
-//!     const VERSION: u32 = 1;
-//!     type Previous = First;
-//!     fn migrate(previous: First) -> Self { match previous {} }
-//! }
+//! store::first_version!(RuleV1);
 //!
 //! #[derive(Serialize, Deserialize)]
 //! struct Rule { schedule: String, enabled: bool }
@@ -52,6 +48,20 @@ impl Record for First {
     fn migrate(previous: First) -> First {
         previous
     }
+}
+
+/// Makes types [`Record`]s of version 1, which nothing was before.
+#[macro_export]
+macro_rules! first_version {
+    ($($record:ty),+ $(,)?) => {$(
+        impl $crate::record::Record for $record {
+            const VERSION: u32 = 1;
+            type Previous = $crate::record::First;
+            fn migrate(previous: $crate::record::First) -> Self {
+                match previous {}
+            }
+        }
+    )+};
 }
 
 /// A record with content beside it that is kept as it is: the length of the record, the record, the content.
@@ -135,13 +145,7 @@ mod tests {
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Head(String);
-    impl Record for Head {
-        const VERSION: u32 = 1;
-        type Previous = First;
-        fn migrate(previous: First) -> Self {
-            match previous {}
-        }
-    }
+    crate::first_version!(Head);
 
     #[test]
     fn content_stays_beside_its_record() {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use store::record::{First, Record};
 use wire::{AccountId, Region, Scope};
 
 use crate::clock::{Missed, Progress, Ticks};
@@ -62,13 +61,7 @@ pub(crate) struct GroupRecord {
     pub token: Option<String>,
 }
 
-impl Record for GroupRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(GroupRecord);
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,13 +96,7 @@ pub(crate) struct ScheduleRecord {
     pub progress: Progress,
 }
 
-impl Record for ScheduleRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(ScheduleRecord);
 
 /// What a schedule calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

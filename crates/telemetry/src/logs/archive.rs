@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use store::record::{self, First, Record};
+use store::record;
 use store::{Clock, Expect, Journal, JournalEntry, Kv, Span, Store, StreamInfo};
 use tokio::sync::broadcast;
 use wire::{AccountId, Scope};
@@ -49,13 +49,7 @@ pub(crate) struct Group {
     pub(crate) tags: BTreeMap<String, String>,
 }
 
-impl Record for Group {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(Group);
 
 /// A log stream as stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,13 +57,7 @@ pub(crate) struct Stream {
     pub(crate) created_ms: i64,
 }
 
-impl Record for Stream {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(Stream);
 
 /// An event that comes in.
 #[derive(Debug, Clone)]

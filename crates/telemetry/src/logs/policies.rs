@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::record::{self, First, Record};
+use store::record;
 use store::{Expect, Kv};
 use wire::{Arn, Context, Error as Refused, Operation, Scope, Shape, text};
 
@@ -64,13 +64,7 @@ struct Stored {
     revision_id: String,
 }
 
-impl Record for Policies {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(Policies);
 
 fn key(at: &Scope) -> String {
     format!("logs/policies:{}", at.key())

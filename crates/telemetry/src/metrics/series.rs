@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
-use store::record::{self, First, Record};
+use store::record;
 use store::{Expect, Kv};
 use wire::{AccountId, Region, Scope};
 
@@ -54,13 +54,7 @@ struct SeriesRecord {
     last_ms: i64,
 }
 
-impl Record for SeriesRecord {
-    const VERSION: u32 = 1;
-    type Previous = First;
-    fn migrate(previous: First) -> Self {
-        match previous {}
-    }
-}
+store::first_version!(SeriesRecord);
 
 /// All series.
 pub(crate) struct Index {
