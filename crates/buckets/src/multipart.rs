@@ -14,14 +14,14 @@ use s3s::dto::{
 };
 
 use crate::access::Asked;
-use crate::checksum::{self, Algorithm, Checksum, Expected, fill};
+use crate::checksum::{self, Algorithm, Checksum, Expected, Summed, fill};
 use crate::content;
 use crate::list::{canonical_id, common_prefix, encoded, limit, owner, sound_encoding};
 use crate::object::{
     PUT_BYTES_MAX, WriteConditions, checked_metadata, hex, kept_headers, new_id, shown_id,
 };
 use crate::read::{Conditions, timestamp};
-use crate::record::{Bucket, Content, Upload, UploadedPart};
+use crate::record::{Bucket, Content, Piece, Upload, UploadedPart};
 use crate::{Buckets, Error, Result, tags};
 
 /// The least that a part has, unless it is the last.
@@ -143,12 +143,7 @@ impl Buckets {
         let (piece, summed) =
             content::receive(self.objects(), &asked, input.body, sums, PUT_BYTES_MAX).await?;
         expected.verify(&summed, &asked.trailers)?;
-        let part = UploadedPart {
-            piece,
-            md5: hex(&summed.md5),
-            modified_ms: self.now_ms(),
-            checksum: summed.kept,
-        };
+        let part = self.uploaded(piece, summed);
         self.keep_part(&bucket, &input.key, &input.upload_id, number, &part)
             .await?;
         let mut output = UploadPartOutput {
@@ -173,7 +168,7 @@ impl Buckets {
             .await?;
         let owner = input.expected_source_bucket_owner.as_deref();
         let (from, version, source) = self.copy_source(&asked, &input.copy_source, owner).await?;
-        Conditions::of_copy(
+        Conditions::new(
             input.copy_source_if_match,
             input.copy_source_if_none_match,
             input.copy_source_if_modified_since,
@@ -190,12 +185,7 @@ impl Buckets {
         let sums = Expected::read(&http::HeaderMap::new())?.sums(Some(upload.algorithm));
         let (piece, summed) =
             content::receive(self.objects(), &asked, Some(body), sums, PUT_BYTES_MAX).await?;
-        let part = UploadedPart {
-            piece,
-            md5: hex(&summed.md5),
-            modified_ms: self.now_ms(),
-            checksum: summed.kept,
-        };
+        let part = self.uploaded(piece, summed);
         self.keep_part(&bucket, &input.key, &input.upload_id, number, &part)
             .await?;
         let mut result = CopyPartResult {
@@ -209,6 +199,15 @@ impl Buckets {
             copy_source_version_id: shown_id(&from, &version.id),
             ..UploadPartCopyOutput::default()
         })
+    }
+
+    fn uploaded(&self, piece: Piece, summed: Summed) -> UploadedPart {
+        UploadedPart {
+            piece,
+            md5: hex(&summed.md5),
+            modified_ms: self.now_ms(),
+            checksum: summed.kept,
+        }
     }
 
     /// Notes a part, unless its upload ended while it came.

@@ -311,7 +311,7 @@ impl Buckets {
         let held = self.shelf().find(&input.bucket)?;
         let owner = input.expected_source_bucket_owner.as_deref();
         let (from, version, source) = self.copy_source(&asked, &input.copy_source, owner).await?;
-        Conditions::of_copy(
+        Conditions::new(
             input.copy_source_if_match,
             input.copy_source_if_none_match,
             input.copy_source_if_modified_since,

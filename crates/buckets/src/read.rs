@@ -62,7 +62,7 @@ enum Verdict {
 }
 
 impl Conditions {
-    pub fn of_copy(
+    pub fn new(
         if_match: Option<ETagCondition>,
         if_none_match: Option<ETagCondition>,
         if_modified_since: Option<Timestamp>,
@@ -266,7 +266,7 @@ impl Buckets {
         let (version, content) = self
             .look(&asked, &bucket, &input.key, input.version_id.as_deref())
             .await?;
-        let conditions = Conditions::of_copy(
+        let conditions = Conditions::new(
             input.if_match,
             input.if_none_match,
             input.if_modified_since,
@@ -298,7 +298,7 @@ impl Buckets {
         let (version, content) = self
             .look(&asked, &bucket, &input.key, input.version_id.as_deref())
             .await?;
-        let conditions = Conditions::of_copy(
+        let conditions = Conditions::new(
             input.if_match,
             input.if_none_match,
             input.if_modified_since,

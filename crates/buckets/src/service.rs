@@ -103,11 +103,13 @@ impl Service {
         };
         let path = head.uri.path().to_owned();
         let method = head.method.clone();
-        let bucket = self.bucket(&head);
         let origin = head.headers.get(header::ORIGIN);
         let origin = origin
             .and_then(|origin| origin.to_str().ok())
             .map(str::to_owned);
+        // Only browsers need to know it here.
+        let asks = method == Method::OPTIONS || origin.is_some();
+        let bucket = asks.then(|| self.bucket(&head)).flatten();
         if method == Method::OPTIONS {
             let answer = cors::preflight(bucket.as_deref(), &head.headers);
             let answer = answer
