@@ -134,27 +134,19 @@ impl<'t> Denial<'t> {
 
     /// Either policy is enough within one account.
     fn remedies(&self) -> String {
-        let (identity, name) = identity(self.who);
-        let mut out = match (identity, &name) {
-            ("role", Some(name)) => format!(
-                "A policy on the role allows it (aws iam put-role-policy --role-name {name} --policy-name NAME \
+        let who = Who::of(self.who);
+        let mut out = match &who.holder {
+            Some((kind, name)) => format!(
+                "A policy on the {kind} allows it (aws iam put-{kind}-policy --{kind}-name {name} --policy-name NAME \
                  --policy-document ...):\n"
             ),
-            ("user", Some(name)) => format!(
-                "A policy on the user allows it (aws iam put-user-policy --user-name {name} --policy-name NAME \
-                 --policy-document ...):\n"
-            ),
-            _ => "A policy on whoever asked allows it:\n".to_owned(),
+            None => "A policy on whoever asked allows it:\n".to_owned(),
         };
         out += &shown(&policy::allowing(None, self.action, self.resource));
         if let Some(how) = self.resource_policy() {
             out += &format!("\nOr a policy on the resource ({how}):\n");
-            let principal = principal(self.who, &name);
-            out += &shown(&policy::allowing(
-                Some(&principal),
-                self.action,
-                self.resource,
-            ));
+            let principal = Some(who.principal.as_str());
+            out += &shown(&policy::allowing(principal, self.action, self.resource));
         }
         out
     }
@@ -185,29 +177,36 @@ fn shown(policy: &Value) -> String {
     format!("{policy:#}\n")
 }
 
-/// Whether a caller is a role or a user, and its name.
-fn identity(who: &str) -> (&'static str, Option<String>) {
-    let Some(arn) = Arn::parse(who) else {
-        return ("other", None);
-    };
-    let parts: Vec<&str> = arn.resource().split('/').collect();
-    match parts.as_slice() {
-        ["assumed-role", role, _session] => ("role", Some((*role).to_owned())),
-        ["role", .., role] => ("role", Some((*role).to_owned())),
-        ["user", .., user] => ("user", Some((*user).to_owned())),
-        _ => ("other", None),
-    }
+/// A caller, as policies know it.
+struct Who {
+    /// What has policies of its own, a role or a user, and its name.
+    holder: Option<(&'static str, String)>,
+    /// How the policy of a resource names it: a role and not its session.
+    principal: String,
 }
 
-/// Policies of resources name the role and not its session.
-fn principal(who: &str, role: &Option<String>) -> String {
-    let arn = Arn::parse(who).filter(|arn| arn.resource().starts_with("assumed-role/"));
-    match (
-        arn.and_then(|arn| wire::AccountId::new(arn.account())),
-        role,
-    ) {
-        (Some(account), Some(role)) => Arn::role(&account, "/", role).to_string(),
-        _ => who.to_owned(),
+impl Who {
+    fn of(name: &str) -> Self {
+        let mut who = Who {
+            holder: None,
+            principal: name.to_owned(),
+        };
+        let Some(arn) = Arn::parse(name) else {
+            return who;
+        };
+        let parts: Vec<&str> = arn.resource().split('/').collect();
+        who.holder = match parts.as_slice() {
+            ["assumed-role", role, _session] => {
+                if let Some(account) = wire::AccountId::new(arn.account()) {
+                    who.principal = Arn::role(&account, "/", role).to_string();
+                }
+                Some(("role", (*role).to_owned()))
+            }
+            ["role", .., role] => Some(("role", (*role).to_owned())),
+            ["user", .., user] => Some(("user", (*user).to_owned())),
+            _ => None,
+        };
+        who
     }
 }
 

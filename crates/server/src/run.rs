@@ -1,6 +1,6 @@
 //! `mayfly run`: one invocation of a handler, in the sandbox that the server would use, without a server.
 
-mod code;
+pub mod code;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

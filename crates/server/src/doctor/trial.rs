@@ -1,8 +1,6 @@
 //! What a cold start costs on this machine, measured: an engine, a function in a sandbox with all limits, and no server.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +11,7 @@ use engine::{Engine, Events, FunctionSpec, LogLine, LogTarget, Report};
 use tokio_util::sync::CancellationToken;
 
 use crate::alone::{self, Alone};
+use crate::run::code::Code;
 
 /// How long is measured, and how often a function is called: seldom enough that the next sandbox is ready each time.
 const LASTING: Duration = Duration::from_secs(3);
@@ -73,8 +72,9 @@ pub fn measure(runtimes: impl DoubleEndedIterator<Item = Arc<Runtime>>) -> Resul
 
 async fn cold_starts(runtime: &Arc<Runtime>) -> Result<Vec<Duration>> {
     let folder = tempfile::tempdir()?;
-    let code = folder.path().join("code");
-    write_code(&code)?;
+    let source = folder.path().join("lambda_function.py");
+    std::fs::write(&source, SOURCE)?;
+    let code = Code::stage(&source, None)?;
     let engine = Engine::start(
         engine::Config::new(folder.path().join("engine")),
         Arc::new(Silent),
@@ -85,8 +85,8 @@ async fn cold_starts(runtime: &Arc<Runtime>) -> Result<Vec<Duration>> {
         let function = Alone {
             name: "doctor",
             round,
-            code: code.clone(),
-            handler: "lambda_function.lambda_handler".to_owned(),
+            code: code.folder().to_owned(),
+            handler: code.handler.clone(),
             runtime: runtime.clone(),
             timeout: Duration::from_secs(3),
             memory_mb: 1769,
@@ -109,16 +109,6 @@ async fn cold_starts(runtime: &Arc<Runtime>) -> Result<Vec<Duration>> {
     }
     engine.drain(STOP_WAIT_MAX).await;
     Ok(times)
-}
-
-fn write_code(folder: &Path) -> Result<()> {
-    let open =
-        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
-    std::fs::create_dir(folder)?;
-    open(folder, 0o755)?;
-    let file = folder.join("lambda_function.py");
-    std::fs::write(&file, SOURCE)?;
-    Ok(open(&file, 0o644)?)
 }
 
 /// The next sandbox is made after an answer, as it is between the calls of a server.
