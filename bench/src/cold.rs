@@ -160,7 +160,7 @@ fn cold(
 ) -> Result<Series> {
     let mut times = Vec::with_capacity(starts);
     for count in 0..starts {
-        let path = invocations(&prepare(count)?);
+        let path = mayfly::invocations(&prepare(count)?);
         let call = ("POST", path.as_str());
         let request = server
             .access
@@ -184,15 +184,6 @@ fn cold(
     Ok(Series::of(times))
 }
 
-fn invocations(function: &str) -> String {
-    match function.split_once(':') {
-        Some((name, version)) => {
-            format!("/2015-03-31/functions/{name}/invocations?Qualifier={version}")
-        }
-        None => format!("/2015-03-31/functions/{function}/invocations"),
-    }
-}
-
 fn custom() -> Result<Files> {
     let folder = tempfile::tempdir()?;
     let program = floor::static_program(folder.path(), BOOTSTRAP)?;
@@ -212,7 +203,7 @@ pub fn burst(bench: &Bench, table: &mut Table) -> Result<()> {
     )?;
     let until = (SystemTime::now().duration_since(UNIX_EPOCH)? + BUSY).as_secs_f64();
     let event = serde_json::json!({"until": until}).to_string();
-    let path = invocations("burst");
+    let path = mayfly::invocations("burst");
     let request = server.access.request(
         "lambda",
         ("POST", path.as_str()),

@@ -312,6 +312,16 @@ fn access(env: &str, address: String) -> Result<Access> {
     })
 }
 
+/// Where a function is invoked, or a version, as `NAME:VERSION`.
+pub fn invocations(function: &str) -> String {
+    match function.split_once(':') {
+        Some((name, version)) => {
+            format!("/2015-03-31/functions/{name}/invocations?Qualifier={version}")
+        }
+        None => format!("/2015-03-31/functions/{function}/invocations"),
+    }
+}
+
 /// A function that answers with a part of its event.
 pub fn hello() -> Files {
     let source = "def lambda_handler(event, context):\n    return event['key1']\n";

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::client::{Access, Client};
 use crate::floor::on_one_cpu;
@@ -48,7 +48,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         let target = (connections > 1).then_some(8000.0);
         table.at_least(&what, per_core, "/s", target);
     }
-    let private = environment_mb(&server)?;
+    let private = server.environments_mb()?;
     table.at_most(
         "private memory of a warm Python environment",
         private,
@@ -128,14 +128,6 @@ fn throughput(bench: &Bench, server: &Mayfly, connections: usize) -> Result<(f64
     })
 }
 
-fn environment_mb(server: &Mayfly) -> Result<f64> {
-    let tree = process::tree(server.pid());
-    let mut ours = tree
-        .into_iter()
-        .filter(|pid| process::command(*pid).contains("/var/runtime/bootstrap"));
-    process::private_mb(ours.next().context("no environment is there")?)
-}
-
 /// One connection that invokes one function.
 struct Caller {
     access: Access,
@@ -147,7 +139,7 @@ struct Caller {
 
 impl Caller {
     fn new(access: &Access, function: &str) -> Result<Self> {
-        let path = format!("/2015-03-31/functions/{function}/invocations");
+        let path = mayfly::invocations(function);
         let mut caller = Self {
             access: access.clone(),
             path,
