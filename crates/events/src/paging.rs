@@ -9,20 +9,30 @@ use crate::error::Error;
 use crate::names::{Limit, NextToken};
 use crate::shelf::Shelf;
 
-/// AWS's largest page.
+/// AWS's largest page, which is also the default.
 const PAGE_MAX: usize = 100;
 
 /// Cuts a page off items that are in the order of their keys, and says how to go on.
 pub(crate) fn page<T>(
-    mut items: Vec<(String, T)>,
+    items: Vec<(String, T)>,
     token: Option<&NextToken>,
     limit: Option<Limit>,
 ) -> Result<(Vec<T>, Option<String>), Error> {
+    let size = limit.and_then(|limit| usize::try_from(limit.get()).ok());
+    let token = token.map(NextToken::as_str);
+    cut(items, token, size).map_err(|text| Error::Invalid(text.to_owned()))
+}
+
+/// The same with the words of whatever service; fails with a sentence when the token is not one of ours.
+pub(crate) fn cut<T>(
+    mut items: Vec<(String, T)>,
+    token: Option<&str>,
+    size: Option<usize>,
+) -> Result<(Vec<T>, Option<String>), &'static str> {
     if let Some(token) = token {
-        let after = read(token)?;
+        let after = read(token).ok_or("The NextToken provided is not valid.")?;
         items.retain(|(key, _)| *key > after);
     }
-    let size = limit.and_then(|limit| usize::try_from(limit.get()).ok());
     let size = size.unwrap_or(PAGE_MAX).min(PAGE_MAX);
     let next = (items.len() > size).then(|| URL_SAFE_NO_PAD.encode(&items[size - 1].0));
     items.truncate(size);
@@ -58,8 +68,6 @@ pub(crate) fn one_filter(operation: &str, given: [bool; 3]) -> Result<(), Error>
     }
 }
 
-fn read(token: &str) -> Result<String, Error> {
-    let invalid = || Error::Invalid("The NextToken provided is not valid.".to_owned());
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
-    String::from_utf8(bytes).map_err(|_| invalid())
+fn read(token: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()
 }

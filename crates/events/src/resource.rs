@@ -8,7 +8,6 @@ use wire::{Arn, Keys, ResourceFacts};
 use crate::Events;
 use crate::names::{BusRef, rule_of_arn};
 use crate::record::{bus_key, rule_key};
-use crate::tag::resource_tags;
 
 impl Events {
     /// By the ARN that is authorized. What is not there says nothing.
@@ -21,7 +20,7 @@ impl Events {
         };
         let held = self.inner.rules.get(&rule_key(&bus, &rule));
         let keys = held.map_or_else(Keys::new, |held| {
-            let mut keys = resource_tags(&held.record.tags);
+            let mut keys = wire::tags::resource_tags(&held.record.tags);
             let creator = held.record.created_by.clone();
             keys.push(("events:creatorAccount".into(), vec![creator]));
             keys
@@ -36,7 +35,9 @@ impl Events {
         let held = self.inner.buses.get(&bus_key(bus));
         ResourceFacts {
             policy: self.policy_of(bus),
-            keys: held.map_or_else(Keys::new, |held| resource_tags(&held.record.tags)),
+            keys: held.map_or_else(Keys::new, |held| {
+                wire::tags::resource_tags(&held.record.tags)
+            }),
         }
     }
 

@@ -285,9 +285,8 @@ impl Operation for ListRules {
         let rules = rules
             .into_iter()
             .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, held)| (name.clone(), (name, held)))
             .collect();
-        let named = |(name, held): (String, Arc<Held<RuleRecord>>)| (name.clone(), (name, held));
-        let rules: Vec<_> = Vec::into_iter(rules).map(named).collect();
         let (rules, next_token) = page(rules, self.next_token.as_ref(), self.limit)?;
         let rules = rules.into_iter().map(|(name, held)| {
             let rule = held.record.clone();

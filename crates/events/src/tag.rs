@@ -46,28 +46,15 @@ pub(crate) fn check_tags(
     }
 }
 
-/// `aws:RequestTag/KEY` and `aws:TagKeys`.
+/// The condition keys of the tags in a request.
 pub(crate) fn request_tags(tags: Option<&TagList>) -> Keys {
-    let mut keys = Keys::new();
     let Some(tags) = tags.filter(|tags| !tags.is_empty()) else {
-        return keys;
+        return Keys::new();
     };
-    for Tag { key, value } in tags {
-        keys.push((
-            format!("aws:RequestTag/{key}").into(),
-            vec![value.to_string()],
-        ));
-    }
-    let names = tags.iter().map(|tag| tag.key.to_string()).collect();
-    keys.push(("aws:TagKeys".into(), names));
-    keys
-}
-
-/// `aws:ResourceTag/KEY`.
-pub(crate) fn resource_tags(tags: &BTreeMap<String, String>) -> Keys {
-    tags.iter()
-        .map(|(key, value)| (format!("aws:ResourceTag/{key}").into(), vec![value.clone()]))
-        .collect()
+    wire::tags::request_tags(
+        tags.iter()
+            .map(|tag| (tag.key.as_str(), tag.value.as_str())),
+    )
 }
 
 /// What an ARN with tags is the ARN of.
@@ -175,8 +162,7 @@ impl Operation for UntagResource {
     }
 
     fn condition_keys(&self, _: &Events, _: &Context) -> Keys {
-        let names = self.tag_keys.iter().map(ToString::to_string).collect();
-        vec![("aws:TagKeys".into(), names)]
+        wire::tags::tag_keys(self.tag_keys.iter().map(|key| key.as_str()))
     }
 
     async fn run(self, events: &Events, cx: &Context) -> Result<UntagResourceOutput, wire::Error> {

@@ -14,7 +14,6 @@ use crate::paging::{self, MaxItems, PAGE_MAX};
 use crate::record::event_queue;
 use crate::spec::key_prefix;
 use crate::state::{Function, version_number};
-use crate::tag::tag_keys;
 
 /// A function with its code and tags (<https://docs.aws.amazon.com/lambda/latest/api/API_GetFunction.html>).
 #[derive(Debug, Shape)]
@@ -349,7 +348,7 @@ impl Functions {
             action: "lambda:ListTags",
             resource: &function.arn(None),
             owner: None,
-            keys: &tag_keys(tags),
+            keys: &wire::tags::resource_tags(tags),
             resource_policy: None,
         };
         match self.inner.roles.authorize(cx, &ask) {

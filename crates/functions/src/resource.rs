@@ -4,7 +4,6 @@ use wire::{Arn, ResourceFacts};
 
 use crate::Functions;
 use crate::name::{LayerVersionRef, scope_of};
-use crate::tag::tag_keys;
 
 impl Functions {
     /// By the ARN that is authorized. What is not there says nothing.
@@ -23,7 +22,7 @@ impl Functions {
         let function = self.inner.functions.get(&scope_of(arn)?, name)?;
         Some(ResourceFacts {
             policy: function.policy(qualifier),
-            keys: tag_keys(&function.record.tags),
+            keys: wire::tags::resource_tags(&function.record.tags),
         })
     }
 

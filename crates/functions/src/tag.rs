@@ -66,25 +66,13 @@ impl Shape for Tags {
     }
 }
 
-/// `aws:RequestTag/...` and `aws:TagKeys`.
+/// The condition keys of the tags in a request.
 pub(crate) fn request_tags(tags: Option<&Tags>) -> Keys {
-    let Some(Tags(tags)) = tags else {
-        return Keys::new();
+    let keys = |Tags(tags): &Tags| {
+        let tags = tags.iter();
+        wire::tags::request_tags(tags.map(|(key, value)| (key.as_str(), value.as_str())))
     };
-    let mut keys: Keys = tags
-        .iter()
-        .map(|(key, value)| (format!("aws:RequestTag/{key}").into(), vec![value.clone()]))
-        .collect();
-    keys.push(("aws:TagKeys".into(), tags.keys().cloned().collect()));
-    keys
-}
-
-/// `aws:ResourceTag/...`.
-pub(crate) fn tag_keys(tags: &BTreeMap<String, String>) -> Keys {
-    let key = |(key, value): (&String, &String)| {
-        (format!("aws:ResourceTag/{key}").into(), vec![value.clone()])
-    };
-    tags.iter().map(key).collect()
+    tags.map_or_else(Keys::new, keys)
 }
 
 /// Something that can have tags: a function, by its ARN.
@@ -211,7 +199,7 @@ impl Operation for UntagResource {
     }
 
     fn condition_keys(&self, _: &Functions, _: &Context) -> Keys {
-        vec![("aws:TagKeys".into(), self.tag_keys.clone())]
+        wire::tags::tag_keys(self.tag_keys.iter().map(String::as_str))
     }
 
     async fn run(self, functions: &Functions, cx: &Context) -> Result<(), wire::Error> {

@@ -19,6 +19,7 @@ mod shape;
 pub mod sigv2;
 pub mod sigv4;
 mod storage;
+pub mod tags;
 mod witness;
 
 pub use arn::Arn;

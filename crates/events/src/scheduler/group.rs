@@ -6,7 +6,7 @@ use wire::{
 
 use super::record::{GroupRecord, group_key, groups_prefix};
 use super::shapes::{ClientToken, GroupName, ScheduleGroupState, moment};
-use super::tag::{TagList, check_tags, request_tags, resource_tags};
+use super::tag::{TagList, check_tags, request_tags};
 use super::{DEFAULT_GROUP, Error, Scheduler, group_arn};
 use crate::shelf::Edit;
 
@@ -52,7 +52,7 @@ impl Scheduler {
         let group = at.zip(name).and_then(|((account, region), name)| {
             self.any_group(&Scope { account, region }, name).ok()
         });
-        group.map_or_else(Keys::new, |group| resource_tags(&group.tags))
+        group.map_or_else(Keys::new, |group| wire::tags::resource_tags(&group.tags))
     }
 
     /// Changes a group that is there.

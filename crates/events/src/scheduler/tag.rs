@@ -52,26 +52,15 @@ pub(super) fn check_tags(
     }
 }
 
-/// `aws:RequestTag/KEY` and `aws:TagKeys`.
+/// The condition keys of the tags in a request.
 pub(super) fn request_tags(tags: Option<&TagList>) -> Keys {
-    let mut keys = Keys::new();
     let Some(tags) = tags.filter(|tags| !tags.is_empty()) else {
-        return keys;
+        return Keys::new();
     };
-    for Tag { key, value } in tags.iter() {
-        let name = format!("aws:RequestTag/{key}");
-        keys.push((name.into(), vec![value.to_string()]));
-    }
-    let names = tags.iter().map(|tag| tag.key.to_string()).collect();
-    keys.push(("aws:TagKeys".into(), names));
-    keys
-}
-
-/// `aws:ResourceTag/KEY`.
-pub(super) fn resource_tags(tags: &BTreeMap<String, String>) -> Keys {
-    tags.iter()
-        .map(|(key, value)| (format!("aws:ResourceTag/{key}").into(), vec![value.clone()]))
-        .collect()
+    wire::tags::request_tags(
+        tags.iter()
+            .map(|tag| (tag.key.as_str(), tag.value.as_str())),
+    )
 }
 
 fn resource(arn: &TagResourceArn) -> Arn {
@@ -153,8 +142,7 @@ impl Operation for UntagResource {
     }
 
     fn condition_keys(&self, _: &Scheduler, _: &Context) -> Keys {
-        let names = self.tag_keys.iter().map(ToString::to_string).collect();
-        vec![("aws:TagKeys".into(), names)]
+        wire::tags::tag_keys(self.tag_keys.iter().map(|key| key.as_str()))
     }
 
     async fn run(

@@ -125,31 +125,20 @@ pub(crate) fn remove_tags(tags: &mut Vec<Tag>, keys: &[TagKey]) {
     tags.retain(|own| !keys.iter().any(|key| own.key.eq_ignore_ascii_case(key)));
 }
 
-/// `aws:RequestTag/...` and `aws:TagKeys`.
+/// The condition keys of the tags in a request.
 pub(crate) fn request_tags(tags: Option<&Tags>) -> Keys {
     let Some(tags) = tags.filter(|tags| !tags.is_empty()) else {
         return Keys::new();
     };
-    let one = |tag: &TagShape| {
-        (
-            format!("aws:RequestTag/{}", tag.key).into(),
-            vec![tag.value.to_string()],
-        )
-    };
-    let mut keys: Keys = tags.iter().map(one).collect();
-    keys.push((
-        "aws:TagKeys".into(),
-        tags.iter().map(|tag| tag.key.to_string()).collect(),
-    ));
-    keys
+    wire::tags::request_tags(
+        tags.iter()
+            .map(|tag| (tag.key.as_str(), tag.value.as_str())),
+    )
 }
 
-/// `aws:TagKeys` of an untagging.
+/// The condition key of an untagging.
 pub(crate) fn tag_keys(keys: &TagKeys) -> Keys {
-    vec![(
-        "aws:TagKeys".into(),
-        keys.iter().map(|key| key.to_string()).collect(),
-    )]
+    wire::tags::tag_keys(keys.iter().map(|key| key.as_str()))
 }
 
 /// Letters, digits and `+=,.@_-` only.

@@ -323,9 +323,8 @@ impl AssumeRole {
             keys.push(("sts:TransitiveTagKeys".into(), names));
         }
         if self.tags.is_none() && !tags.is_empty() {
-            keys.push((
-                "aws:TagKeys".into(),
-                tags.iter().map(|tag| tag.key.clone()).collect(),
+            keys.extend(wire::tags::tag_keys(
+                tags.iter().map(|tag| tag.key.as_str()),
             ));
         }
         keys

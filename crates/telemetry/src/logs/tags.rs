@@ -83,12 +83,8 @@ impl Tags {
 
     /// `aws:RequestTag/KEY` and `aws:TagKeys`, for policies.
     pub(super) fn condition_keys(&self) -> wire::Keys {
-        let mut keys: wire::Keys = Vec::new();
-        for (key, value) in &self.0 {
-            keys.push((format!("aws:RequestTag/{key}").into(), vec![value.clone()]));
-        }
-        keys.push(("aws:TagKeys".into(), self.0.keys().cloned().collect()));
-        keys
+        let tags = self.0.iter();
+        wire::tags::request_tags(tags.map(|(key, value)| (key.as_str(), value.as_str())))
     }
 }
 
@@ -147,8 +143,7 @@ impl Operation for UntagResource {
         resource(&self.resource_arn)
     }
     fn condition_keys(&self, _: &Logs, _: &Context) -> wire::Keys {
-        let keys = self.tag_keys.iter().map(ToString::to_string).collect();
-        vec![("aws:TagKeys".into(), keys)]
+        wire::tags::tag_keys(self.tag_keys.iter().map(|key| key.as_str()))
     }
     async fn run(self, logs: &Logs, cx: &Context) -> Result<(), Refused> {
         let group = tagged(&cx.scope, &self.resource_arn)?;
