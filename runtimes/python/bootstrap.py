@@ -678,8 +678,8 @@ def rehearse():
     sys.path_importer_cache.clear()
 
 
-def await_assignment(api):
-    """Waits until it is known whose interpreter this is, then takes on that function's environment variables."""
+def get_ready():
+    """What an interpreter can do before it is known whose it is."""
     rehearse()
     try:
         import gc
@@ -688,6 +688,10 @@ def await_assignment(api):
         gc.freeze()
     except AttributeError:
         pass  # Before 3.7.
+
+
+def await_assignment(api):
+    """Waits until it is known whose interpreter this is, then takes on that function's environment variables."""
     assignment = ask_assignment(api)
     zone = os.environ.get("TZ")
     # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
@@ -745,10 +749,25 @@ def template():
     return api, log, handler
 
 
+def fork():
+    """Gets ready once, then is forked; returns in every fork, which is an interpreter that waits by then."""
+    import mayfly_zygote as zygote
+
+    parent = zygote.Template()
+    get_ready()
+    parent.serve()
+    # The function does not see it.
+    del sys.modules["mayfly_zygote"]
+
+
 def main():
     if os.environ.pop("_MAYFLY_TEMPLATE", None):
         api, log, handler = template()
         serve(api, log, handler)
+    if os.environ.get("_MAYFLY_ZYGOTE"):
+        fork()
+    elif os.environ.get("_MAYFLY_PARKED"):
+        get_ready()
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     if os.environ.get("_MAYFLY_PARKED"):
         await_assignment(api)

@@ -4,6 +4,8 @@
 # sends an order with descriptors; the fork enters the sandbox that they belong to, gives up every right, confines itself
 # with Landlock as the sandbox's own init is, and goes on as the environment's runtime. The template goes on waiting.
 #
+# An interpreter that has run no init, a zygote, is forked in the same way for functions of everybody.
+#
 # It refuses to be a template when init left something behind that cannot be had twice: threads, processes, connections.
 import sys
 
@@ -214,6 +216,7 @@ class Template(object):
         os.set_inheritable(self.channel.fileno(), False)
         self.before = open_descriptors()
         self.ends = {}
+        self.child_handler = _signal.getsignal(_signal.SIGCHLD)
 
     def say(self, **words):
         self.channel.send(json.dumps(words).encode("utf-8")[:60000])

@@ -127,8 +127,10 @@ pub(crate) struct Environment {
     listener: Arc<tokio::net::TcpListener>,
     /// An interpreter that waits for its assignment, until the first boot.
     parked: Option<Parked>,
-    /// What it was forked of, which must outlive it.
-    template: Option<Arc<Template>>,
+    /// What its runtime was forked of, which must outlive it.
+    _parent: Option<Arc<Template>>,
+    /// Its runtime had run init when it was forked.
+    restored: bool,
     /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
     generation: Arc<AtomicU64>,
     pub(crate) booted: bool,
@@ -212,16 +214,13 @@ impl Environment {
             pipes,
             readers,
             parked,
-            template,
+            parent,
+            restored,
         } = slot;
         // A fork of a template has the files of its function already.
         let late = slots::late(spec, false);
         let late = Late {
-            mounts: if template.is_some() {
-                Vec::new()
-            } else {
-                late.mounts
-            },
+            mounts: if restored { Vec::new() } else { late.mounts },
             ..late
         };
         let attached = tokio::task::spawn_blocking(move || {
@@ -277,7 +276,8 @@ impl Environment {
             outbox,
             listener: Arc::new(runtime_api),
             parked,
-            template,
+            _parent: parent,
+            restored,
             generation: Arc::new(AtomicU64::new(0)),
             booted: false,
             init_duration: None,
@@ -295,9 +295,10 @@ impl Environment {
             stop,
             _room: room,
         };
-        match environment.template {
-            Some(_) => environment.log.restore_start(spec, &name),
-            None => environment.log.init_start(spec, &name),
+        if restored {
+            environment.log.restore_start(spec, &name);
+        } else {
+            environment.log.init_start(spec, &name);
         }
         environment.accept_connections();
         Ok(environment)
@@ -357,7 +358,7 @@ impl Environment {
 
     /// Notes how long it took until it waited for its first event, and tells the log.
     pub(crate) fn started_in(&mut self, duration: Duration) {
-        if self.template.is_none() {
+        if !self.restored {
             self.init_duration = Some(duration);
             crate::invoke::report_init(self, duration, "init", None);
             return;
@@ -369,7 +370,7 @@ impl Environment {
 
     /// Whether it was forked of a template.
     pub(crate) fn is_restored(&self) -> bool {
-        self.template.is_some()
+        self.restored
     }
 
     /// Executes the runtime.

@@ -25,6 +25,7 @@ mod spec;
 mod templates;
 mod turns;
 mod variables;
+mod zygotes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub struct Config {
     pub clock: Clock,
     /// Whether environments are kept longer or shorter, and made ahead, by the pattern of a version's calls.
     pub prediction: bool,
+    /// Whether interpreters that wait are forked of one that has started, and not executed.
+    pub zygotes: bool,
     /// Environments alive at once, busy or idle.
     pub environments_max: usize,
     /// Sum of the MemorySize of all environments, in megabytes.
@@ -93,6 +96,7 @@ impl Config {
             idle_timeout: IDLE_TIMEOUT_DEFAULT,
             clock: Clock::default(),
             prediction: true,
+            zygotes: true,
             environments_max: 1000,
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,
@@ -227,6 +231,7 @@ impl Engine {
     /// Takes down everything that was made ahead of demand; demand brings it back.
     pub async fn shed(&self) {
         self.shared.slots.shed().await;
+        self.shared.zygotes.shed().await;
     }
 
     /// Sandboxes that wait for a function.
@@ -325,6 +330,7 @@ impl Engine {
                 "environments did not end in time"
             );
         }
+        shared.zygotes.shed().await;
     }
 }
 

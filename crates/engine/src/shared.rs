@@ -22,6 +22,7 @@ use crate::slots::Slots;
 use crate::spec::{Refusal, ThrottleReason};
 use crate::templates::{self, Templates};
 use crate::turns::Turns;
+use crate::zygotes::Zygotes;
 
 /// An environment is frozen when it was idle for this long, so that bursts never pay for it.
 const FREEZE_AFTER: Duration = Duration::from_millis(1);
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) provisions: Provisions,
     pub(crate) slots: Slots,
     pub(crate) templates: Templates,
+    pub(crate) zygotes: Zygotes,
     pub(crate) prediction: Prediction,
     pub(crate) turns: Turns,
     /// The kernel says that processes wait for memory.
@@ -79,6 +81,7 @@ impl Shared {
             pool: Pool::default(),
             slots: Slots::default(),
             templates: Templates::default(),
+            zygotes: Zygotes::default(),
             tasks: TaskTracker::new(),
             invocations: TaskTracker::new(),
             draining: AtomicBool::new(false),

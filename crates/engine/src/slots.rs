@@ -130,10 +130,16 @@ pub(crate) async fn slot_for(
         }
     }
     let kind = Kind::of(spec);
-    match shared.slots.take(&kind) {
-        Some(slot) => Ok(slot),
-        None => Slot::make(shared, &kind).await,
+    if let Some(slot) = shared.slots.take(&kind) {
+        return Ok(slot);
     }
+    if let Some(zygote) = shared.zygotes.ready(&kind.runtime).filter(|_| kind.parked) {
+        match Slot::of(shared, &kind, Some(zygote)).await {
+            Ok(slot) => return Ok(slot),
+            Err(why) => tracing::warn!(runtime = kind.runtime.id, why, "a zygote was not forked"),
+        }
+    }
+    Slot::make(shared, &kind, None).await
 }
 
 /// A sandbox without a function.
@@ -149,7 +155,10 @@ pub(crate) struct Slot {
     pub(crate) pipes: Pipes,
     pub(crate) readers: Readers,
     pub(crate) parked: Option<Parked>,
-    pub(crate) template: Option<Arc<Template>>,
+    /// What its process was forked of, which must outlive it.
+    pub(crate) parent: Option<Arc<Template>>,
+    /// The process has run the function's init: it was forked of a version's template.
+    pub(crate) restored: bool,
 }
 
 /// An interpreter that waits for its assignment.
@@ -160,22 +169,35 @@ pub(crate) struct Parked {
 }
 
 impl Slot {
-    /// Makes a slot without an interpreter.
-    pub(crate) async fn make(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
+    /// Makes a slot without an interpreter, in the nursery of what shall be forked into it.
+    async fn make(
+        shared: &Arc<Shared>,
+        kind: &Kind,
+        parent: Option<Arc<Template>>,
+    ) -> Result<Slot, String> {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
         shared.egress.plan(kind.network, &mut plan);
-        let template = kind.template.clone();
-        let host = shared.host.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            let Some((spec, template)) = template else {
-                return host.create(plan);
-            };
-            // A nursery's broker may not see all files, so they are attached.
+        let host = match &parent {
+            Some(parent) => parent.host.clone(),
+            None => shared.host.clone(),
+        };
+        // A nursery's broker may not see all files, so they are attached.
+        let missing = parent.as_ref().map(|_| match &kind.template {
+            Some((spec, _)) => late(spec, true),
+            None => Late {
+                mounts: std::mem::take(&mut plan.mounts),
+                tmp_bytes: plan.tmp_bytes,
+                memory_bytes: plan.memory_bytes,
+            },
+        });
+        if missing.is_some() {
             plan.mounts.clear();
-            let sandbox = template.host.create(plan)?;
-            sandbox.attach(late(&spec, true))?;
-            Ok(sandbox)
+        }
+        let made = tokio::task::spawn_blocking(move || {
+            let sandbox = host.create(plan)?;
+            missing.map_or(Ok(()), |missing| sandbox.attach(missing))?;
+            Ok::<_, sandbox::Error>(sandbox)
         })
         .await;
         let mut sandbox = made.map_err(text)?.map_err(text)?;
@@ -196,20 +218,38 @@ impl Slot {
             pipes,
             readers,
             parked: None,
-            template: kind.template.as_ref().map(|(_, template)| template.clone()),
+            parent,
+            restored: kind.template.is_some(),
         })
     }
 
     /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile.
     async fn ready(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
-        let parked = match Slot::make(shared, kind).await {
+        let parent = match &kind.template {
+            Some((_, template)) => Some(template.clone()),
+            None if kind.parked => shared.zygotes.get(shared, &kind.runtime).await,
+            None => None,
+        };
+        Slot::of(shared, kind, parent).await
+    }
+
+    /// Makes a slot whose interpreter, if the kind has one, is forked or executed.
+    async fn of(
+        shared: &Arc<Shared>,
+        kind: &Kind,
+        parent: Option<Arc<Template>>,
+    ) -> Result<Slot, String> {
+        let parked = match Slot::make(shared, kind, parent.clone()).await {
             Ok(slot) if kind.parked => slot.park(&kind.runtime, &shared.stop).await,
             other => other,
         };
-        if let (Err(_), Some((spec, template))) = (&parked, &kind.template)
-            && !template.zygote.is_alive()
+        if let (Err(_), Some(parent)) = (&parked, &parent)
+            && !parent.zygote.is_alive()
         {
-            shared.templates.lose(&spec.key, template);
+            match &kind.template {
+                Some((spec, template)) => shared.templates.lose(&spec.key, template),
+                None => shared.zygotes.lose(parent),
+            }
         }
         parked
     }
@@ -226,14 +266,14 @@ impl Slot {
             fds: vec![(TELEMETRY_FD, duplicate(&self.pipes.frames)?)],
         };
         let started = tokio::task::spawn_blocking(move || {
-            let child = match &self.template {
+            let child = match &self.parent {
                 None => self.sandbox.spawn(process),
-                Some(template) => {
+                Some(parent) => {
                     let outputs = Outputs {
                         output: self.pipes.output.as_fd(),
                         third: self.pipes.frames.as_fd(),
                     };
-                    template.zygote.fork(&self.sandbox, &outputs)
+                    parent.zygote.fork(&self.sandbox, &outputs)
                 }
             };
             (self, child)
@@ -285,9 +325,7 @@ impl Slot {
 /// The sandbox of a runtime, without code and layers.
 pub(crate) fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox::Spec {
     let mut plan = sandbox::Spec::new(name);
-    let mount =
-        |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
-    plan.mounts = runtime.mounts.iter().map(mount).collect();
+    plan.mounts = files(runtime);
     plan.memory_bytes = PARKED_MEMORY_BYTES;
     let local = std::net::Ipv4Addr::LOCALHOST;
     plan.listeners = [RUNTIME_API_PORT, endpoint_port]
@@ -296,13 +334,23 @@ pub(crate) fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox
     plan
 }
 
+/// The runtime's own files.
+pub(crate) fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
+    let mount =
+        |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
+    runtime.mounts.iter().map(mount).collect()
+}
+
 /// What a slot lacks of a function, and with `runtime` the runtime's files too.
 pub(crate) fn late(spec: &FunctionSpec, runtime: bool) -> Late {
     let task = sandbox::Mount::read_only(&spec.code, "/var/task");
     let layers = spec.layers.as_ref();
     let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
-    let files = spec.runtime.mounts.iter().filter(|_| runtime);
-    let files = files.map(|mount| sandbox::Mount::read_only(&mount.source, &mount.target));
+    let files = if runtime {
+        files(&spec.runtime)
+    } else {
+        Vec::new()
+    };
     Late {
         mounts: [task].into_iter().chain(layers).chain(files).collect(),
         tmp_bytes: u64::from(spec.ephemeral_mb) << 20,

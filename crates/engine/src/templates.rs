@@ -40,7 +40,7 @@ pub(crate) struct Template {
     /// Its version is gone: nothing more is forked of it.
     pub(crate) retired: AtomicBool,
     /// Ends the reading of what it writes.
-    _watch: DropGuard,
+    pub(crate) _watch: Option<DropGuard>,
 }
 
 enum State {
@@ -315,7 +315,7 @@ impl Nursery {
                     host,
                     zygote,
                     retired: AtomicBool::new(false),
-                    _watch: watch,
+                    _watch: Some(watch),
                 }));
             }
             Err(Without::Unwanted) => return Err("its version has gone".to_owned()),

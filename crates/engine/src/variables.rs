@@ -88,6 +88,13 @@ pub(crate) fn parked_variables(runtime: &Runtime) -> Vec<(String, String)> {
     set.0
 }
 
+/// The variables of a zygote, which its forks have while they wait: the same, and what tells our bootstraps to be forked.
+pub(crate) fn zygote_variables(runtime: &Runtime) -> Vec<(String, String)> {
+    let mut variables = parked_variables(runtime);
+    variables.push(("_MAYFLY_ZYGOTE".to_owned(), "1".to_owned()));
+    variables
+}
+
 /// Whether a variable means something to an interpreter, its loader or its C library when it starts, so that it comes
 /// too late for one that waits.
 pub(crate) fn binds_at_start(name: &str) -> bool {

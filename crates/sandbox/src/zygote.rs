@@ -9,7 +9,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{
@@ -38,8 +38,8 @@ const FDS_MAX: usize = 13;
 pub struct Zygote {
     sandbox: Sandbox,
     channel: Mutex<OwnedFd>,
-    /// Forks under way.
-    forks: Mutex<usize>,
+    /// Forks under way; none while its program may have a CPU of its own.
+    forks: Mutex<Option<usize>>,
 }
 
 /// What a forked process writes to.
@@ -66,7 +66,7 @@ impl Host {
         Ok(Zygote {
             sandbox,
             channel: Mutex::new(channel),
-            forks: Mutex::new(0),
+            forks: Mutex::new(None),
         })
     }
 }
@@ -154,27 +154,30 @@ impl Zygote {
 
     /// From here on its program has no work of its own: outside of forks it gets a twentieth of a CPU.
     pub fn rest(&self) {
-        self.share(|forks| *forks);
+        let mut forks = self.forks();
+        *forks = Some(0);
+        self.set_share(0);
     }
 
     /// A whole CPU as long as the guard is held.
     fn wake(&self) -> Awake<'_> {
-        self.share(|forks| {
+        if let Some(forks) = &mut *self.forks() {
             *forks += 1;
-            *forks
-        });
+            self.set_share(*forks);
+        }
         Awake(self)
     }
 
-    fn share(&self, change: impl FnOnce(&mut usize) -> usize) {
-        let mut forks = self.forks.lock().unwrap_or_else(PoisonError::into_inner);
-        let millis = match change(&mut forks) {
-            0 => Some(RESTING_MILLIS),
-            _ => None,
-        };
+    /// Call it with the number of forks locked, so that the last word is true.
+    fn set_share(&self, forks: usize) {
+        let millis = Some(RESTING_MILLIS).filter(|_| forks == 0);
         if let Err(error) = self.sandbox.set_cpu(millis) {
             tracing::warn!(%error, "the CPU share of a zygote was not set");
         }
+    }
+
+    fn forks(&self) -> MutexGuard<'_, Option<usize>> {
+        self.forks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn order(&self, fds: &[BorrowedFd<'_>]) -> std::io::Result<()> {
@@ -197,10 +200,10 @@ struct Awake<'a>(&'a Zygote);
 
 impl Drop for Awake<'_> {
     fn drop(&mut self) {
-        self.0.share(|forks| {
-            *forks -= 1;
-            *forks
-        });
+        if let Some(forks) = &mut *self.0.forks() {
+            *forks = forks.saturating_sub(1);
+            self.0.set_share(*forks);
+        }
     }
 }
 

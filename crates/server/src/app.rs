@@ -377,6 +377,7 @@ fn engine_config(config: &Config, folder: &Folder) -> engine::Config {
     engine::Config {
         idle_timeout: config.environment_idle,
         prediction: config.prediction,
+        zygotes: config.zygotes,
         environments_max: config.environments_max,
         memory_mb_max: memory.unwrap_or_else(|| machine_memory_mb() / 4 * 3),
         egress: config.egress(),

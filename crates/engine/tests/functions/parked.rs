@@ -189,3 +189,28 @@ async fn init_can_run_ahead() {
         other => panic!("{other:?}"),
     }
 }
+
+/// What a function finds of its interpreter: the seed of hashes, which forks of one zygote share, and random numbers.
+const SEEDS: &str = "
+import os, random
+def handler(event, context):
+    return [hash('seed'), random.random(), os.urandom(8).hex()]
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn interpreters_that_wait_are_forked_unless_told_otherwise() {
+    for zygotes in [true, false] {
+        let bed = Bed::with(|config| config.zygotes = zygotes);
+        let spec = Arc::new(bed.function(SEEDS));
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            ahead(&bed, &spec).await;
+            let text = bed.invoke(&spec, "{}").await.text();
+            seen.push(serde_json::from_str::<(i64, f64, String)>(&text).unwrap());
+            bed.engine.retire("");
+        }
+        assert_eq!(seen[0].0 == seen[1].0, zygotes, "{seen:?}");
+        assert_ne!(seen[0].1, seen[1].1);
+        assert_ne!(seen[0].2, seen[1].2);
+    }
+}

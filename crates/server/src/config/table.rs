@@ -242,6 +242,14 @@ pub const KEYS: &[Key] = &[
         set: |draft, value| put(&mut draft.prediction, switch(value)),
     },
     Key {
+        name: "zygotes",
+        form: Form::Switch,
+        default: "true",
+        help: "Whether interpreters that wait for a function are forked of one that has started, which is quick and \
+               shares memory, and not each executed. docs/security.md tells what forks have in common.",
+        set: |draft, value| put(&mut draft.zygotes, switch(value)),
+    },
+    Key {
         name: "templates",
         form: Form::Switch,
         default: "false",
