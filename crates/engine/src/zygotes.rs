@@ -22,7 +22,7 @@ use crate::templates::{self, Template};
 use crate::variables::zygote_variables;
 
 /// Forks of one zygote. Its nursery has host ids for 2,047 sandboxes.
-const FORKS_MAX: u32 = 1000;
+const FORKS_MAX: u32 = 1500;
 /// A zygote that is older is not forked any more.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 /// How long it may take until it can be forked.
