@@ -50,11 +50,12 @@ class Place:
         self.client = self.server.client("lambda")
         self.functions = {}
 
-    def function(self, runtime, code, **settings):
+    def function(self, runtime, code, files=None, **settings):
         name = m.name()
+        files = {"lambda_function.py": code, **(files or {})}
         self.client.create_function(
             FunctionName=name, Runtime=runtime, Role=self.role, Handler="lambda_function.lambda_handler",
-            Timeout=60, MemorySize=512, Code={"ZipFile": m.zipped({"lambda_function.py": code})}, **settings,
+            Timeout=60, MemorySize=512, Code={"ZipFile": m.zipped(files)}, **settings,
         )  # fmt: skip
         self.client.get_waiter("function_active_v2").wait(FunctionName=name)
         return Function(self.client, name)
@@ -288,6 +289,58 @@ def test_a_function_s_own_copy_is_imported_first(place):
     place.client.get_waiter("function_active_v2").wait(FunctionName=name)
     version, botocore = Function(place.client, name).call({})["payload"]
     assert version == "mine" and botocore.startswith("/var/sdk/botocore/")
+
+
+EARLY = """
+import sys
+EARLY = sorted({name.partition(".")[0] for name in sys.modules} & {"boto3", "botocore", "queue", "logging"})
+import queue, random
+import boto3, logging
+RANDOM = random.random()
+
+def lambda_handler(event, context):
+    logging.getLogger("mine").error("told to the log")
+    return [EARLY, boto3.__file__, queue.__file__, RANDOM]
+"""
+
+
+def test_an_interpreter_that_waits_has_the_sdk(place):
+    """What has been loaded ahead is used, unless the function would have loaded something else by that name."""
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+
+    def cold(function):
+        place.client.update_function_configuration(FunctionName=function.name, Description=m.name())
+        place.client.get_waiter("function_updated_v2").wait(FunctionName=function.name)
+        reply = function.call({})
+        assert re.search(r"^\[ERROR\]\t\S+Z\t\S+\ttold to the log$", reply["log"], re.MULTILINE), reply["log"]
+        return reply["payload"]
+
+    function = place.function(m.PYTHON, EARLY)
+    numbers = set()
+
+    def early():
+        said = cold(function)
+        numbers.add(said[3])
+        return said if "boto3" in said[0] else None
+
+    early, boto3, queue, _ = m.until(early, "the SDK is there before the function asks")
+    assert early == ["boto3", "botocore", "logging", "queue"]
+    assert boto3.startswith("/var/sdk/boto3/") and not queue.startswith("/var/task")
+    numbers.update(cold(function)[3] for _ in range(3))
+    assert len(numbers) > 3, "forks draw the same random numbers"
+
+    sdk = "/var/sdk/boto3/__init__.py"
+    for files, variables, expected in [
+        ({"queue.py": ""}, {}, [sdk, "/var/task/queue.py"]),
+        ({"boto3/__init__.py": ""}, {}, ["/var/task/boto3/__init__.py", queue]),
+        ({"lib/boto3/__init__.py": ""}, {"PYTHONPATH": "/var/task/lib"}, ["/var/task/lib/boto3/__init__.py", queue]),
+        ({}, {"BOTO_CONFIG": "mine"}, [sdk, queue]),
+    ]:
+        function = place.function(m.PYTHON, EARLY, files, Environment={"Variables": variables})
+        for _ in range(3):
+            early, *found, _ = cold(function)
+            assert "boto3" not in early and found == expected
 
 
 def test_the_sdk_is_added_once_and_listed(place):

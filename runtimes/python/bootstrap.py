@@ -678,6 +678,48 @@ def rehearse():
     sys.path_importer_cache.clear()
 
 
+class Preloaded(object):
+    """What a zygote has loaded ahead for the functions that will use it."""
+
+    modules = frozenset()
+    folder = None
+    argv = []
+
+
+def preload_sdk():
+    """Imports AWS's SDK and has it make clients, which is most of what functions do that use it."""
+    with open("/proc/self/cmdline", "rb") as file:
+        Preloaded.argv = [native(part.decode("utf-8")) for part in file.read().split(b"\0")[:-1]]
+    before = set(sys.modules)
+    import boto3
+
+    session = boto3.session.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
+    for service in ("s3", "dynamodb"):
+        session.client(service)
+    after = set(sys.modules) - before
+    Preloaded.folder = os.path.dirname(os.path.dirname(boto3.__file__))
+    Preloaded.modules = frozenset(name.partition(".")[0] for name in after)
+    for name in after:
+        namespace = getattr(sys.modules[name], "__dict__", None)
+        if type(namespace) is dict:
+            # What it warned of, functions shall be warned of.
+            namespace.pop("__warningregistry__", None)
+
+
+def brings_its_own():
+    """Whether the function could mean another module by the name of one that has been loaded, or loads it otherwise."""
+    if Preloaded.folder not in sys.path or any(name.startswith("BOTO") for name in os.environ):
+        return True
+    for folder in sys.path[:sys.path.index(Preloaded.folder)]:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        if any(name.partition(".")[0] in Preloaded.modules for name in names):
+            return True
+    return False
+
+
 def get_ready():
     """What an interpreter can do before it is known whose it is."""
     rehearse()
@@ -754,8 +796,11 @@ def fork():
     import mayfly_zygote as zygote
 
     parent = zygote.Template()
+    if os.environ["_MAYFLY_ZYGOTE"] == "sdk":
+        preload_sdk()
     get_ready()
     parent.serve()
+    zygote.seed_again()
     # The function does not see it.
     del sys.modules["mayfly_zygote"]
 
@@ -772,9 +817,14 @@ def main():
     if os.environ.get("_MAYFLY_PARKED"):
         await_assignment(api)
     set_path()
+    if Preloaded.modules and brings_its_own():
+        os.execve(Preloaded.argv[0], Preloaded.argv, os.environ)
     set_builtins()
     log = Log()
-    sys.meta_path.insert(0, LoggingWatch(log))
+    if "logging" in sys.modules:
+        install_logging(sys.modules["logging"], log)
+    else:
+        sys.meta_path.insert(0, LoggingWatch(log))
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception:

@@ -220,7 +220,9 @@ impl Engine {
 
     /// A function like this one is there and may be invoked: what is generic about its first environment is made ready.
     pub fn expect(&self, spec: &FunctionSpec) {
-        self.shared.slots.expect(&Kind::of(spec));
+        self.shared
+            .slots
+            .expect(&Kind::of(&self.shared.zygotes, spec));
     }
 
     /// Templates that environments are forked of.

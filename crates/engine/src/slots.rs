@@ -27,6 +27,7 @@ use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
 use crate::templates::Template;
 use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
+use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together.
 const SLOTS_MAX: usize = 32;
@@ -58,13 +59,15 @@ pub(crate) struct Kind {
     network: NetworkPolicy,
     /// With an interpreter that waits.
     parked: bool,
+    /// Which has loaded AWS's SDK.
+    sdk: bool,
     /// Forks of a version's template, for that version only.
     template: Option<(Arc<FunctionSpec>, Arc<Template>)>,
 }
 
 impl Kind {
     /// The slots that a function fits. What its own variables change when an interpreter starts cannot be parked.
-    pub(crate) fn of(spec: &FunctionSpec) -> Kind {
+    pub(crate) fn of(zygotes: &Zygotes, spec: &FunctionSpec) -> Kind {
         let variables = spec.platform_env.iter().chain(&spec.env);
         let parked =
             spec.runtime.parks && !variables.map(|(name, _)| name.as_str()).any(binds_at_start);
@@ -72,6 +75,7 @@ impl Kind {
             runtime: spec.runtime.clone(),
             network: spec.network,
             parked,
+            sdk: parked && zygotes.suits_sdk(spec),
             template: None,
         }
     }
@@ -79,9 +83,11 @@ impl Kind {
     /// The forks of a version's template.
     pub(crate) fn of_template(spec: &Arc<FunctionSpec>, template: Arc<Template>) -> Kind {
         Kind {
+            runtime: spec.runtime.clone(),
+            network: spec.network,
             parked: true,
+            sdk: false,
             template: Some((spec.clone(), template)),
-            ..Kind::of(spec)
         }
     }
 
@@ -95,11 +101,15 @@ impl Kind {
             runtime,
             network,
             parked,
+            sdk,
             template,
         } = self;
         match template {
             Some((spec, _)) => template_key(&spec.key),
-            None => format!("{}/{}/{network:?}/{parked}", runtime.id, runtime.digest),
+            None => format!(
+                "{}/{}/{network:?}/{parked}/{sdk}",
+                runtime.id, runtime.digest
+            ),
         }
     }
 }
@@ -129,11 +139,15 @@ pub(crate) async fn slot_for(
             }
         }
     }
-    let kind = Kind::of(spec);
+    let kind = Kind::of(&shared.zygotes, spec);
     if let Some(slot) = shared.slots.take(&kind) {
         return Ok(slot);
     }
-    if let Some(zygote) = shared.zygotes.ready(&kind.runtime).filter(|_| kind.parked) {
+    if let Some(zygote) = shared
+        .zygotes
+        .ready(&kind.runtime, kind.sdk)
+        .filter(|_| kind.parked)
+    {
         match Slot::of(shared, &kind, Some(zygote)).await {
             Ok(slot) => return Ok(slot),
             Err(why) => tracing::warn!(runtime = kind.runtime.id, why, "a zygote was not forked"),
@@ -227,7 +241,7 @@ impl Slot {
     async fn ready(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
         let parent = match &kind.template {
             Some((_, template)) => Some(template.clone()),
-            None if kind.parked => shared.zygotes.get(shared, &kind.runtime).await,
+            None if kind.parked => shared.zygotes.get(shared, &kind.runtime, kind.sdk).await,
             None => None,
         };
         Slot::of(shared, kind, parent).await

@@ -88,10 +88,12 @@ pub(crate) fn parked_variables(runtime: &Runtime) -> Vec<(String, String)> {
     set.0
 }
 
-/// The variables of a zygote, which its forks have while they wait: the same, and what tells our bootstraps to be forked.
-pub(crate) fn zygote_variables(runtime: &Runtime) -> Vec<(String, String)> {
+/// The variables of a zygote, which its forks have while they wait: the same, and what tells our bootstraps to be forked,
+/// with or without the SDK.
+pub(crate) fn zygote_variables(runtime: &Runtime, sdk: bool) -> Vec<(String, String)> {
     let mut variables = parked_variables(runtime);
-    variables.push(("_MAYFLY_ZYGOTE".to_owned(), "1".to_owned()));
+    let what = if sdk { "sdk" } else { "bare" };
+    variables.push(("_MAYFLY_ZYGOTE".to_owned(), what.to_owned()));
     variables
 }
 

@@ -7,17 +7,22 @@
 //!
 //! Where there is none the interpreter of a slot is executed.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use sandbox::{Late, Process};
 
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::slots::{files, plan};
+use crate::spec::FunctionSpec;
 use crate::templates::{self, Template};
 use crate::variables::zygote_variables;
 
@@ -32,10 +37,22 @@ const START_TICK: Duration = Duration::from_millis(100);
 /// After a failure none is started for this long.
 const FAILURE_REST: Duration = Duration::from_secs(300);
 
-/// Those of all runtimes, by [`Runtime::digest`].
+/// How much is told of what one wrote that did not get ready.
+const LAST_WORDS_BYTES: u64 = 500;
+/// What names AWS's SDK in Python code.
+const SDK_NAMES: &[&[u8]] = &[b"boto3", b"botocore"];
+/// How much of a function's code is searched for the name of the SDK, and how many files.
+const SEARCHED_BYTES_MAX: u64 = 1 << 20;
+const SEARCHED_FILES_MAX: usize = 64;
+/// Packages of code of which it is remembered; all are forgotten when there are more.
+const REMEMBERED_MAX: usize = 4096;
+
+/// Those of all runtimes, by [`Runtime::digest`] and whether they have loaded AWS's SDK.
 #[derive(Default)]
 pub(crate) struct Zygotes {
-    states: Mutex<HashMap<String, State>>,
+    states: Mutex<HashMap<(String, bool), State>>,
+    /// Whether a folder of code names the SDK.
+    naming: Mutex<HashMap<PathBuf, bool>>,
     /// Held while one is being started, so that none is started twice.
     starting: tokio::sync::Mutex<()>,
 }
@@ -51,8 +68,8 @@ enum State {
 
 impl Zygotes {
     /// The zygote of a runtime, to be forked once, if there is one.
-    pub(crate) fn ready(&self, runtime: &Runtime) -> Option<Arc<Template>> {
-        match self.states().get_mut(&runtime.digest)? {
+    pub(crate) fn ready(&self, runtime: &Runtime, sdk: bool) -> Option<Arc<Template>> {
+        match self.states().get_mut(&(runtime.digest.clone(), sdk))? {
             State::Ready {
                 zygote,
                 since,
@@ -70,21 +87,23 @@ impl Zygotes {
         &self,
         shared: &Arc<Shared>,
         runtime: &Arc<Runtime>,
+        sdk: bool,
     ) -> Option<Arc<Template>> {
         if !shared.config.zygotes || !runtime.forks {
             return None;
         }
         let _starting = self.starting.lock().await;
-        if let Some(zygote) = self.ready(runtime) {
+        if let Some(zygote) = self.ready(runtime, sdk) {
             return Some(zygote);
         }
-        if let Some(State::Failed(when)) = self.states().get(&runtime.digest)
+        let key = (runtime.digest.clone(), sdk);
+        if let Some(State::Failed(when)) = self.states().get(&key)
             && when.elapsed() < FAILURE_REST
         {
             return None;
         }
         let (owned, of) = (shared.clone(), runtime.clone());
-        let started = tokio::task::spawn_blocking(move || start(&owned, &of)).await;
+        let started = tokio::task::spawn_blocking(move || start(&owned, &of, sdk)).await;
         let (state, zygote) = match started.map_err(|error| error.to_string()).flatten() {
             Ok(zygote) => {
                 let ready = State::Ready {
@@ -97,14 +116,33 @@ impl Zygotes {
             Err(why) => {
                 if !shared.stop.is_cancelled() {
                     let runtime = runtime.id;
-                    tracing::warn!(runtime, why, "no zygote: interpreters are executed");
+                    tracing::warn!(runtime, sdk, why, "no zygote: interpreters are executed");
                 }
                 (State::Failed(Instant::now()), None)
             }
         };
-        let before = self.states().insert(runtime.digest.clone(), state);
+        let before = self.states().insert(key, state);
         dispose(before).await;
         zygote
+    }
+
+    /// Whether a function is likely to load AWS's SDK, and the one that its runtime has. One that brings another notices
+    /// itself, and starts anew.
+    pub(crate) fn suits_sdk(&self, spec: &FunctionSpec) -> bool {
+        if spec.runtime.sdk.is_none() || !spec.runtime.forks {
+            return false;
+        }
+        let naming = || self.naming.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = naming().get(&spec.code) {
+            return *known;
+        }
+        let names = names_sdk(&spec.code);
+        let mut naming = naming();
+        if naming.len() >= REMEMBERED_MAX {
+            naming.clear();
+        }
+        naming.insert(spec.code.clone(), names);
+        names
     }
 
     /// Gives up one that ended by itself.
@@ -121,7 +159,7 @@ impl Zygotes {
         dispose(states.into_values()).await;
     }
 
-    fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {
+    fn states(&self) -> MutexGuard<'_, HashMap<(String, bool), State>> {
         // Every change is one insertion or removal.
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,8 +176,44 @@ async fn dispose(states: impl IntoIterator<Item = State>) {
     }
 }
 
+/// Whether Python code in a folder names the SDK: in a file of it or of the folders in it, within bounds.
+fn names_sdk(code: &Path) -> bool {
+    let (mut bytes, mut files) = (SEARCHED_BYTES_MAX, SEARCHED_FILES_MAX);
+    let mut folders = VecDeque::from([code.to_owned()]);
+    while let Some(folder) = folders.pop_front() {
+        // What cannot be read is looked at by nobody.
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && folders.len() < SEARCHED_FILES_MAX => {
+                    folders.push_back(path);
+                }
+                Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "py") => {
+                    if files == 0 || bytes == 0 {
+                        return false;
+                    }
+                    let mut text = Vec::new();
+                    let read = fs::File::open(path)
+                        .and_then(|file| file.take(bytes).read_to_end(&mut text));
+                    files -= 1;
+                    bytes -= read.map_or(0, |read| u64::try_from(read).unwrap_or(bytes));
+                    if SDK_NAMES.iter().any(|name| memmem(&text, name)) {
+                        return true;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    false
+}
+
+fn memmem(text: &[u8], name: &[u8]) -> bool {
+    text.windows(name.len()).any(|part| part == name)
+}
+
 /// Starts the nursery and the interpreter, and waits until that can be forked. Blocks.
-fn start(shared: &Shared, runtime: &Runtime) -> Result<Arc<Template>, String> {
+fn start(shared: &Shared, runtime: &Runtime, sdk: bool) -> Result<Arc<Template>, String> {
     let host = shared.host.nursery().map_err(|error| error.to_string())?;
     let name = uuid::Uuid::new_v4().simple().to_string();
     let mut plan = plan(runtime, &name, shared.config.endpoint_port);
@@ -150,12 +224,13 @@ fn start(shared: &Shared, runtime: &Runtime) -> Result<Arc<Template>, String> {
         tmp_bytes: plan.tmp_bytes,
         memory_bytes: plan.memory_bytes,
     };
+    let said = memfd_create("zygote", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
     let process = Process {
         argv: runtime.argv.clone(),
-        env: zygote_variables(runtime),
+        env: zygote_variables(runtime, sdk),
         cwd: PathBuf::from("/"),
         stdout: None,
-        stderr: None,
+        stderr: Some(said.try_clone().map_err(|error| error.to_string())?),
         fds: Vec::new(),
     };
     let zygote = host
@@ -176,7 +251,21 @@ fn start(shared: &Shared, runtime: &Runtime) -> Result<Arc<Template>, String> {
             }));
         }
         if !zygote.is_alive() || Instant::now() > until {
-            return Err("it did not get ready".to_owned());
+            return Err(format!("it did not get ready: {}", last_words(said)));
         }
+    }
+}
+
+/// The end of what it wrote to its standard error.
+fn last_words(said: OwnedFd) -> String {
+    let mut file = fs::File::from(said);
+    let end = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(end.saturating_sub(LAST_WORDS_BYTES)))
+        .and_then(|_| file.read_to_end(&mut bytes));
+    match read {
+        Ok(_) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(error) => error.to_string(),
     }
 }
