@@ -735,6 +735,12 @@ fn known(row: &Row, request: &Request<'_>) -> Result<()> {
     }
     for name in request.headers.keys().map(http::HeaderName::as_str) {
         let plain = !name.starts_with("x-amz-") || name.starts_with("x-amz-meta-");
+        if name.starts_with("x-amz-grant-") {
+            return Err(match row.on {
+                On::NewBucket => Error::InvalidBucketAclWithObjectOwnership,
+                _ => Error::AclsNotSupported,
+            });
+        }
         if !plain && !HEADERS.contains(&name) {
             let text = format!(
                 "A header you provided implies functionality that is not implemented: {name}"
@@ -773,7 +779,9 @@ fn headers_sound(row: &Row, request: &Request<'_>) -> Result<()> {
     match (row.on, request.header("x-amz-acl")) {
         (_, None)
         | (On::NewBucket, Some("private"))
-        | (On::Key | On::Object, Some("bucket-owner-full-control")) => Ok(()),
+        | (On::Object, Some("bucket-owner-full-control")) => Ok(()),
+        // Both say what is so anyway: the owner of the bucket owns the object, and nobody else has a grant.
+        (On::Key, Some("bucket-owner-full-control" | "private")) => Ok(()),
         (On::Key, Some(_))
             if row.name == "CreateMultipartUpload"
                 || row.name == "PutObject"
@@ -781,10 +789,7 @@ fn headers_sound(row: &Row, request: &Request<'_>) -> Result<()> {
         {
             Err(Error::AclsNotSupported)
         }
-        (On::NewBucket, Some(_)) => Err(Error::InvalidRequest(
-            "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"
-                .to_owned(),
-        )),
+        (On::NewBucket, Some(_)) => Err(Error::InvalidBucketAclWithObjectOwnership),
         (_, Some(_)) => Err(Error::AclsNotSupported),
     }
 }

@@ -1,13 +1,16 @@
 //! Checksums of content: which there are, what the client says they are, and what they are
 //! (AmazonS3/latest/userguide/checking-object-integrity.html).
 
+use std::io;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
+use futures_util::{TryStreamExt, stream};
 use http::HeaderMap;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use serde::{Deserialize, Serialize};
-use wire::Trailers;
+use wire::{BodyFault, ByteStream, Trailers};
 
 use crate::Error;
 
@@ -125,16 +128,43 @@ impl Expected {
             Some((row, value)) => Some(decoded(row.0, value)?),
             None => None,
         };
-        let md5 = text("content-md5").map(|text| {
-            let bytes = STANDARD.decode(text).ok();
-            let bytes = bytes.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-            bytes.ok_or_else(|| Error::InvalidDigest("Content-MD5".to_owned()))
-        });
         Ok(Expected {
             algorithm,
             value,
+            ..Expected::read_md5(headers)?
+        })
+    }
+
+    /// Reads the MD5 alone.
+    pub fn read_md5(headers: &HeaderMap) -> Result<Self, Error> {
+        let invalid = || Error::InvalidDigest("Content-MD5".to_owned());
+        let md5 = headers.get("content-md5").map(|value| {
+            let bytes = STANDARD.decode(value.as_bytes()).ok();
+            let bytes = bytes.and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+            bytes.ok_or_else(invalid)
+        });
+        Ok(Expected {
+            algorithm: None,
+            value: None,
             md5: md5.transpose()?,
         })
+    }
+
+    /// The body, which fails at its end if it is another one than this says.
+    pub fn compared(self, body: ByteStream, trailers: Trailers) -> ByteStream {
+        let sums = self.sums(None);
+        let begin = (body.0, sums, self, trailers);
+        ByteStream(Box::pin(stream::try_unfold(
+            begin,
+            |(mut body, mut sums, expected, trailers)| async move {
+                let Some(piece) = body.try_next().await? else {
+                    let compared = expected.verify(&sums.finish(), &trailers);
+                    return compared.map(|()| None).map_err(fault);
+                };
+                sums.update(&piece);
+                Ok(Some((piece, (body, sums, expected, trailers))))
+            },
+        )))
     }
 
     /// The algorithm that the client uses.
@@ -180,6 +210,18 @@ impl Expected {
             false => Err(Error::BadDigest(algorithm.name().to_owned())),
         }
     }
+}
+
+fn fault(error: Error) -> io::Error {
+    let (code, status) = match error {
+        Error::BadDigest(_) => ("BadDigest", 400),
+        _ => ("InvalidRequest", 400),
+    };
+    io::Error::other(BodyFault {
+        code,
+        status,
+        message: error.to_string(),
+    })
 }
 
 /// Checks that a value has the form of a checksum.

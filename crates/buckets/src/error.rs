@@ -111,6 +111,9 @@ pub enum Error {
     /// The request as a whole is not valid.
     #[error("{0}")]
     InvalidRequest(String),
+    /// More than there may be.
+    #[error("{0}")]
+    BadRequest(String),
     /// A tag is not valid.
     #[error("{0}")]
     InvalidTag(String),
@@ -149,6 +152,9 @@ pub enum Error {
     /// ACLs are disabled, as on AWS since 2023.
     #[error("The bucket does not allow ACLs")]
     AclsNotSupported,
+    /// So a bucket cannot be made with one either.
+    #[error("Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")]
+    InvalidBucketAclWithObjectOwnership,
     /// The client must say how long the content is.
     #[error("You must provide the Content-Length HTTP header.")]
     MissingContentLength,
@@ -200,6 +206,7 @@ impl Error {
             Error::InvalidPartNumber => ("InvalidPartNumber", 416),
             Error::InvalidArgument(_) => ("InvalidArgument", 400),
             Error::InvalidRequest(_) => ("InvalidRequest", 400),
+            Error::BadRequest(_) => ("BadRequest", 400),
             Error::InvalidTag(_) => ("InvalidTag", 400),
             Error::MetadataTooLarge => ("MetadataTooLarge", 400),
             Error::MalformedXml => ("MalformedXML", 400),
@@ -214,6 +221,9 @@ impl Error {
             }
             Error::OwnershipControlsNotFound => ("OwnershipControlsNotFoundError", 404),
             Error::AclsNotSupported => ("AccessControlListNotSupported", 400),
+            Error::InvalidBucketAclWithObjectOwnership => {
+                ("InvalidBucketAclWithObjectOwnership", 400)
+            }
             Error::MissingContentLength => ("MissingContentLength", 411),
             Error::NotImplemented(_) => ("NotImplemented", 501),
             Error::Body(fault) => (fault.code, fault.status),

@@ -109,6 +109,11 @@ pub(crate) fn common_prefix<'k>(
     key.get(..end)
 }
 
+/// A parameter without a value is one that is not there.
+fn said(parameter: Option<String>) -> Option<String> {
+    parameter.filter(|value| !value.is_empty())
+}
+
 impl Buckets {
     /// A page of entries, and whether there are more. `counts` says how many entries an object is; none hides it.
     pub(crate) async fn entries(
@@ -180,7 +185,9 @@ impl Buckets {
         &self,
         request: S3Request<ListObjectsV2Input>,
     ) -> Result<ListObjectsV2Output> {
-        let input = request.input;
+        let mut input = request.input;
+        input.delimiter = said(input.delimiter);
+        input.continuation_token = said(input.continuation_token);
         let bucket = self.shelf().find(&input.bucket)?.bucket();
         sound_encoding(input.encoding_type.as_ref())?;
         let token = input
@@ -230,7 +237,8 @@ impl Buckets {
         &self,
         request: S3Request<ListObjectsInput>,
     ) -> Result<ListObjectsOutput> {
-        let input = request.input;
+        let mut input = request.input;
+        input.delimiter = said(input.delimiter);
         let bucket = self.shelf().find(&input.bucket)?.bucket();
         sound_encoding(input.encoding_type.as_ref())?;
         let query = Query {
@@ -273,7 +281,8 @@ impl Buckets {
         &self,
         request: S3Request<ListObjectVersionsInput>,
     ) -> Result<ListObjectVersionsOutput> {
-        let input = request.input;
+        let mut input = request.input;
+        input.delimiter = said(input.delimiter);
         let bucket = self.shelf().find(&input.bucket)?.bucket();
         sound_encoding(input.encoding_type.as_ref())?;
         let encoding = input.encoding_type.as_ref();

@@ -53,12 +53,16 @@ fn about_bucket(text: &str, bucket: &str) -> Result<()> {
     let policy: Value =
         serde_json::from_str(text).map_err(|_| malformed("This policy contains invalid Json"))?;
     let own = Arn::bucket(bucket);
-    let below = format!("{own}/");
+    // `arn:aws:s3:::photos*` is about this bucket too, if it is called so.
+    let is_about = |resource: &str| {
+        let of_bucket = resource.split('/').next().unwrap_or_default();
+        of_bucket.starts_with("arn:") && covers(of_bucket, own.as_str())
+    };
     for statement in each(&policy["Statement"]) {
         for name in ["Resource", "NotResource"] {
             let resources = each(&statement[name]).filter_map(Value::as_str);
             for resource in resources {
-                if resource != own.as_str() && !resource.starts_with(&below) {
+                if !is_about(resource) {
                     return Err(malformed("Policy has invalid resource"));
                 }
             }
@@ -73,6 +77,30 @@ fn about_bucket(text: &str, bucket: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a pattern with `*` and `?` covers a text. Both are short, and only one `*` is ever taken back.
+fn covers(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&byte) if byte == b'?' || byte == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (p, t) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
 /// One or many.
@@ -366,5 +394,32 @@ fn own(bucket: &Bucket) -> Grant {
             uri: None,
         }),
         permission: Some(Permission::from_static(Permission::FULL_CONTROL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_of_a_policy() {
+        let check = |resource: &str, expected: bool| {
+            let policy = format!(r#"{{"Statement":{{"Resource":"{resource}"}}}}"#);
+            assert_eq!(
+                about_bucket(&policy, "photos").is_ok(),
+                expected,
+                "{resource}"
+            );
+        };
+        check("arn:aws:s3:::photos", true);
+        check("arn:aws:s3:::photos/a*", true);
+        check("arn:aws:s3:::photos*", true);
+        check("arn:aws:s3:::ph?t*s/*", true);
+        check("arn:aws:s3:::*/x", true);
+        check("arn:aws:s3:::photos2", false);
+        check("arn:aws:s3:::photo", false);
+        check("arn:aws:s3:::other/photos", false);
+        check("arn:aws:s3:::photos?", false);
+        check("*", false);
     }
 }

@@ -319,7 +319,10 @@ impl Buckets {
             fill!(output, &content.checksum);
             output.checksum_type = Some(kind(&content.checksum));
         }
-        let headers = expires(&content, output.expires.is_some());
+        let mut headers = expires(&content, output.expires.is_some());
+        if !content.tags.is_empty() {
+            headers.insert("x-amz-tagging-count", content.tags.len().into());
+        }
         let status = shown
             .told
             .as_ref()

@@ -17,11 +17,12 @@ use wire::{
     Body, BodyFault, ByteStream, Reply, Storage, StorageReply, StorageRequest, bucket_in_host,
 };
 
-use crate::Buckets;
-use crate::access::{Access, Asked};
+use crate::access::{Access, Asked, query_of};
+use crate::checksum::Expected;
 use crate::content::fault_in;
 use crate::cors;
 use crate::record::Bucket;
+use crate::{Buckets, Result};
 
 /// Replies of at least so many bytes, or of unknown size, are sent while they are made.
 const WHOLE_BYTES_MAX: u64 = 1 << 20;
@@ -87,21 +88,29 @@ impl Service {
             operation: OnceLock::new(),
             fault: OnceLock::new(),
         });
+        let mut head = request.head;
+        head.extensions.insert(asked.clone());
+        let path = head.uri.path().to_owned();
+        let body = match instructions(&head, &asked, request.body) {
+            Ok(body) => body,
+            Err(error) => {
+                let (code, status) = error.code();
+                let error = wire::Error::new(code.to_owned(), status, error.to_string());
+                return unasked(&error, &path, &asked);
+            }
+        };
         let noting = asked.clone();
-        let body = request.body.0.map_err(move |error| {
+        let body = body.0.map_err(move |error| {
             if let Some(fault) = fault_in(&error) {
                 // The first one ends the body.
                 let _ = noting.fault.set(fault);
             }
             error
         });
-        let mut head = request.head;
-        head.extensions.insert(asked.clone());
         let body = match asked.length {
             Some(0) => s3s::Body::empty(),
             _ => s3s::Body::http_body_unsync(StreamBody::new(body.map_ok(Frame::data))),
         };
-        let path = head.uri.path().to_owned();
         let method = head.method.clone();
         let origin = head.headers.get(header::ORIGIN);
         let origin = origin
@@ -125,14 +134,7 @@ impl Service {
         };
         if request.guarded && !let_in {
             let text = "Dev mode does not answer web pages, as its keys are known to all of them; a bucket's CORS rules let in an origin.";
-            let error = wire::Error::new("AccessDenied", 403, text);
-            return StorageReply {
-                operation: None,
-                reply: dressed(
-                    wire::storage_error(&error, &path, &asked.cx.request_id),
-                    &asked,
-                ),
-            };
+            return unasked(&wire::Error::new("AccessDenied", 403, text), &path, &asked);
         }
         let answered = self.wire.call(http::Request::from_parts(head, body)).await;
         let reply = match (asked.fault.get(), answered) {
@@ -165,6 +167,39 @@ impl Service {
         let name = host.and_then(bucket_in_host).or_else(in_path)?;
         Some(self.buckets.shelf().find(name).ok()?.bucket())
     }
+}
+
+/// A refusal before the operation is known.
+fn unasked(error: &wire::Error, path: &str, asked: &Asked) -> StorageReply {
+    StorageReply {
+        operation: None,
+        reply: dressed(
+            wire::storage_error(error, path, &asked.cx.request_id),
+            asked,
+        ),
+    }
+}
+
+/// Parameters of requests whose body is content, which the operation itself sums up while it writes it.
+const CONTENT_QUERY: &[&str] = &["partNumber", "uploadId", "x-id"];
+
+/// The body, compared with its digests if it says what to do: whoever announces one wants no other policy to be put.
+fn instructions(head: &Parts, asked: &Arc<Asked>, body: ByteStream) -> Result<ByteStream> {
+    let query = query_of(head.uri.query().unwrap_or_default());
+    let is_content = head.method == Method::PUT
+        && query
+            .iter()
+            .all(|(name, _)| CONTENT_QUERY.contains(&name.as_str()));
+    if is_content {
+        return Ok(body);
+    }
+    // The checksum of a completion is the object's.
+    let completes = head.method == Method::POST && query.iter().any(|(name, _)| name == "uploadId");
+    let expected = match completes {
+        true => Expected::read_md5(&head.headers)?,
+        false => Expected::read(&head.headers)?,
+    };
+    Ok(expected.compared(body, asked.trailers.clone()))
 }
 
 fn refused(fault: &BodyFault, path: &str, asked: &Asked) -> Reply {

@@ -43,7 +43,7 @@ fn checked(pairs: Vec<(String, String)>, max: usize) -> Result<Tags> {
             OBJECT_TAGS_MAX => "Object tags cannot be greater than 10".to_owned(),
             max => format!("Bucket tag count cannot be greater than {max}"),
         };
-        return Err(Error::InvalidRequest(text));
+        return Err(Error::BadRequest(text));
     }
     let mut tags = Tags::new();
     for (key, value) in pairs {

@@ -339,6 +339,11 @@ fn text_header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// The service in the scope of a claim that nobody has checked: a hint, no more.
 fn scope_service(head: &Parts) -> Option<String> {
+    scope_part(head, 3)
+}
+
+/// A part of that scope: 2 is the region, 3 the service.
+fn scope_part(head: &Parts, part: usize) -> Option<String> {
     let authorization = head.headers.get(header::AUTHORIZATION);
     let in_header = authorization.and_then(|value| value.to_str().ok());
     let in_query = head.uri.query();
@@ -349,9 +354,9 @@ fn scope_service(head: &Parts) -> Option<String> {
     };
     let credential = credential.split([',', ' ', '&']).next()?;
     let credential = credential.replace("%2F", "/").replace("%2f", "/");
-    let service = credential.split('/').nth(3)?;
+    let found = credential.split('/').nth(part)?;
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    (service.len() <= 64 && service.bytes().all(legal)).then(|| service.to_owned())
+    (found.len() <= 64 && found.bytes().all(legal)).then(|| found.to_owned())
 }
 
 /// Methods that no AWS operation has.

@@ -22,7 +22,7 @@ use wire::{
     Signed, StorageRequest, Trailers, bucket_in_host, sigv2,
 };
 
-use super::{Asked, scope_service, text_header};
+use super::{Asked, scope_part, scope_service, text_header};
 use crate::admin;
 use crate::body::{self, Unread};
 
@@ -269,14 +269,40 @@ impl Asked<'_> {
             Refusal::Incomplete(text) | Refusal::Invalid(text) if in_url => {
                 Error::new("AuthorizationQueryParametersError", 400, text.clone())
             }
-            Refusal::Incomplete(text) | Refusal::Invalid(text) => {
-                let text = format!("The authorization header is malformed; {text}");
-                Error::new("AuthorizationHeaderMalformed", 400, text)
-            }
+            Refusal::Incomplete(text) | Refusal::Invalid(text) => self.malformed(text),
         };
         self.gateway.0.metrics.refused("s3");
         tracing::debug!(code = %error.code, %refusal, "refused");
         error
+    }
+}
+
+impl Asked<'_> {
+    /// A header that is no signature. Clients that begin with a region of their own learn from this which one to take.
+    fn malformed(&self, text: &str) -> Error {
+        let code = "AuthorizationHeaderMalformed";
+        let of = |why: &str| {
+            Error::new(
+                code,
+                400,
+                format!("The authorization header is malformed; {why}"),
+            )
+        };
+        let host = AwsHost::of(self.head).and_then(|host| host.region);
+        let is_taken = |region: &str| match &host {
+            Some(host) => *host == region,
+            None => Region::new(region).is_some(),
+        };
+        match scope_part(self.head, 2).filter(|region| !is_taken(region)) {
+            Some(wrong) => {
+                let right = self.region();
+                of(&format!(
+                    "the region '{wrong}' is wrong; expecting '{right}'"
+                ))
+                .with("Region", right.to_owned())
+            }
+            None => of(text),
+        }
     }
 }
 
