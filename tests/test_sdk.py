@@ -304,6 +304,10 @@ def lambda_handler(event, context):
 """
 
 
+# A function's own module by a name that the SDK has loaded.
+QUEUE = "from _queue import Empty, SimpleQueue\nFull = Queue = LifoQueue = PriorityQueue = SimpleQueue\n"
+
+
 def test_an_interpreter_that_waits_has_the_sdk(place):
     """What has been loaded ahead is used, unless the function would have loaded something else by that name."""
     if m.PYTHON in place.missing:
@@ -332,7 +336,7 @@ def test_an_interpreter_that_waits_has_the_sdk(place):
 
     sdk = "/var/sdk/boto3/__init__.py"
     for files, variables, expected in [
-        ({"queue.py": ""}, {}, [sdk, "/var/task/queue.py"]),
+        ({"queue.py": QUEUE}, {}, [sdk, "/var/task/queue.py"]),
         ({"boto3/__init__.py": ""}, {}, ["/var/task/boto3/__init__.py", queue]),
         ({"lib/boto3/__init__.py": ""}, {"PYTHONPATH": "/var/task/lib"}, ["/var/task/lib/boto3/__init__.py", queue]),
         ({}, {"BOTO_CONFIG": "mine"}, [sdk, queue]),

@@ -588,7 +588,8 @@ def load_handler(name):
             "Runtime.BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module_name
         )
     try:
-        module = import_module(module_name.replace("/", "."))
+        with no_bytecode():
+            module = import_module(module_name.replace("/", "."))
     except ImportError as error:
         raise Fault(
             "Runtime.ImportModuleError", "Unable to import module '%s': %s" % (module_name, message_of(error))
@@ -671,11 +672,35 @@ def rehearse():
     event = Event({b"lambda-runtime-aws-request-id": b"0", b"lambda-runtime-deadline-ms": b"0"}, b'{"a": [1, "b", null]}')
     run_one(Nowhere(), None, lambda given, context: given, event)
     State.request_id = None
-    exec(compile("import sys\ndef handler(event, context):\n    return {'a': [event]}\n", "<rehearsal>", "exec"), {})
-    if "colorsys" not in sys.modules:
-        import_module("colorsys")
-        del sys.modules["colorsys"]
-    sys.path_importer_cache.clear()
+    with no_bytecode():
+        rehearse_import()
+
+
+REHEARSAL = "/tmp/.mayfly_rehearsal"
+
+
+def rehearse_import():
+    os.mkdir(REHEARSAL)
+    script = REHEARSAL + "/mayfly_rehearsal.py"
+    with open(script, "w") as file:
+        file.write("import sys\ndef handler(event, context):\n    return {'a': [event]}\n")
+    sys.path.insert(0, REHEARSAL)
+    import_module("mayfly_rehearsal")
+    sys.path.remove(REHEARSAL)
+    sys.path_importer_cache.pop(REHEARSAL, None)
+    del sys.modules["mayfly_rehearsal"]
+    os.remove(script)
+    os.rmdir(REHEARSAL)
+
+
+class no_bytecode(object):
+    """Looks for no place to put compiled code: where functions are, nothing can be written."""
+
+    def __enter__(self):
+        self.before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+
+    def __exit__(self, *_):
+        sys.dont_write_bytecode = self.before
 
 
 class Preloaded(object):
@@ -722,6 +747,7 @@ def brings_its_own():
 
 def get_ready():
     """What an interpreter can do before it is known whose it is."""
+    set_builtins()
     rehearse()
     try:
         import gc
@@ -738,10 +764,13 @@ def await_assignment(api):
     zone = os.environ.get("TZ")
     # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
     coerced = os.environ.get("LC_CTYPE")
+    given = dict((native(name), native(value)) for name, value in assignment["environment"].items())
     for name in list(os.environ):
-        del os.environ[name]
-    for name, value in assignment["environment"].items():
-        os.environ[native(name)] = native(value)
+        if name not in given:
+            del os.environ[name]
+    for name, value in given.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
     if coerced:
         os.environ.setdefault("LC_CTYPE", coerced)
     if os.environ.get("TZ") != zone:
@@ -782,6 +811,7 @@ def template():
         template.say(refused=str(refused))
         sys.exit(0)
     template.serve()
+    rehearse()
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     template.take_on(ask_assignment(api))
     try:
@@ -801,6 +831,8 @@ def fork():
     get_ready()
     parent.serve()
     zygote.seed_again()
+    # Once more: what a fork writes to for the first time is copied, and now nobody waits.
+    rehearse()
     # The function does not see it.
     del sys.modules["mayfly_zygote"]
 
@@ -813,13 +845,14 @@ def main():
         fork()
     elif os.environ.get("_MAYFLY_PARKED"):
         get_ready()
+    else:
+        set_builtins()
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     if os.environ.get("_MAYFLY_PARKED"):
         await_assignment(api)
     set_path()
     if Preloaded.modules and brings_its_own():
         os.execve(Preloaded.argv[0], Preloaded.argv, os.environ)
-    set_builtins()
     log = Log()
     if "logging" in sys.modules:
         install_logging(sys.modules["logging"], log)
