@@ -159,7 +159,7 @@ pub(crate) struct Environment {
 /// Tells when a process is gone.
 struct ProcessEnd {
     gone: CancellationToken,
-    child: Arc<sandbox::Child>,
+    process: sandbox::Signalled,
     runtime: bool,
 }
 
@@ -225,6 +225,7 @@ impl Environment {
         };
         let attached = tokio::task::spawn_blocking(move || {
             let attached = sandbox.attach(late);
+            sandbox.complete();
             attached.map(|()| sandbox)
         });
         let sandbox = attached.await.map_err(internal)?.map_err(internal)?;
@@ -484,18 +485,17 @@ impl Environment {
 
     /// Tells the owner when the process ends, and the pool when nobody owns the environment.
     fn watch_exit(&mut self, who: Who, child: sandbox::Child) -> Result<(), sandbox::Error> {
-        let child = Arc::new(child);
+        let (process, end) = child.into_parts();
         let gone = CancellationToken::new();
         self.processes.push(ProcessEnd {
             gone: gone.clone(),
-            child: child.clone(),
+            process,
             runtime: matches!(who, Who::Runtime),
         });
         let watched = |source| sandbox::Error::Io {
             what: "watching a process".to_owned(),
             source,
         };
-        let end = child.exit_fd().try_clone_to_owned().map_err(watched)?;
         let end = pipe::Receiver::from_owned_fd(end).map_err(watched)?;
         let (outbox, handle, shared) = (
             self.outbox.clone(),
@@ -507,7 +507,7 @@ impl Environment {
         self.shared.tasks.spawn(async move {
             // An error of readiness means the reactor is going down, and everything with it.
             let _ = end.readable().await;
-            let exit = child.try_wait().ok().flatten().unwrap_or(Exit::Signal(9));
+            let exit = sandbox::read_exit(&end).unwrap_or(Exit::Signal(9));
             gone.cancel();
             if current.load(Ordering::Acquire) == generation {
                 handle.dead.store(true, Ordering::Release);
@@ -803,7 +803,7 @@ impl Environment {
             json!({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms});
         for process in self.processes.iter().filter(|process| process.runtime) {
             // A runtime that is gone needs no signal.
-            let _ = process.child.signal(15);
+            let _ = process.process.signal(15);
         }
         self.tell_extensions(&event, true).await;
         let gone = async {

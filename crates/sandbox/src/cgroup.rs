@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::{Fault, Step};
 use crate::spec::{Limits, Spec};
+use crate::sys;
 
 /// What the sandbox's init and the kernel's own bookkeeping (page tables, stacks, sockets) may use on top.
 const OVERHEAD_BYTES: u64 = 12 << 20;
@@ -336,7 +338,7 @@ impl Group {
         let dir = match self {
             Group::V2 { dir } | Group::V1 { memory: dir, .. } => dir,
         };
-        let text = fs::read_to_string(below(root, dir).join("cgroup.procs")).unwrap_or_default();
+        let text = sys::read_file(&below(root, dir).join("cgroup.procs")).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
@@ -413,13 +415,14 @@ impl Group {
         }
     }
 
-    /// The whole charge now: an upper bound of memory that costs one small read.
-    pub fn charged_bytes(&self, root: &Path) -> u64 {
+    /// The meter of its charge.
+    pub fn charge(&self, root: &Path) -> Result<Charge, Fault> {
         let (dir, file) = match self {
             Group::V2 { dir } => (dir, "memory.current"),
             Group::V1 { memory, .. } => (memory, "memory.usage_in_bytes"),
         };
-        read(&below(root, dir), file).map_or(0, |text| number(&text))
+        let file = fs::File::open(below(root, dir).join(file)).step(file)?;
+        Ok(Charge(file))
     }
 
     /// Starts the kernel's high-water mark anew.
@@ -445,6 +448,19 @@ impl Group {
         self.dirs()
             .into_iter()
             .all(|dir| remove_group(&below(root, dir)))
+    }
+}
+
+/// Everything that a group is charged with: an upper bound of memory that costs one system call.
+#[derive(Debug)]
+pub(crate) struct Charge(fs::File);
+
+impl Charge {
+    /// The charge now; nothing when the group is gone.
+    pub fn bytes(&self) -> u64 {
+        let mut digits = [0; 24];
+        let length = self.0.read_at(&mut digits, 0).unwrap_or(0);
+        std::str::from_utf8(&digits[..length]).map_or(0, number)
     }
 }
 
@@ -546,7 +562,9 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 }
 
 fn write(dir: &Path, file: &str, text: &str) -> Result<(), Fault> {
-    fs::write(dir.join(file), text).step(format!("writing {text} to {}", dir.join(file).display()))
+    let path = dir.join(file);
+    fs::write(&path, text)
+        .map_err(|error| Fault::new(format!("writing {text} to {}", path.display()), &error))
 }
 
 fn optional(result: Result<(), Fault>) -> Result<(), Fault> {
@@ -559,7 +577,8 @@ fn optional(result: Result<(), Fault>) -> Result<(), Fault> {
 }
 
 fn read(dir: &Path, file: &str) -> Result<String, Fault> {
-    fs::read_to_string(dir.join(file)).step(format!("reading {}", dir.join(file).display()))
+    let path = dir.join(file);
+    sys::read_file(&path).map_err(|error| Fault::new(format!("reading {}", path.display()), &error))
 }
 
 fn number(text: &str) -> u64 {
@@ -686,7 +705,7 @@ mod tests {
             oom_kills: 1,
         };
         assert_eq!(group.counters(root.path()).unwrap(), expected);
-        assert_eq!(group.charged_bytes(root.path()), 6300);
+        assert_eq!(group.charge(root.path()).unwrap().bytes(), 6300);
         // Linux before 5.19 has no mark.
         fs::remove_file(root.path().join("g/memory.peak")).unwrap();
         assert_eq!(group.counters(root.path()).unwrap().charged_peak_bytes, 0);

@@ -71,29 +71,53 @@ impl Child {
         if !channel::wait_readable(&self.end, Some(limit)).map_err(failed)? {
             return Ok(None);
         }
-        let mut status = [0; 4];
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(&self.end, &mut status))
-            .map_err(|error| failed(error.into()))?;
-        let exit = match count {
-            4 => exit_of(i32::from_ne_bytes(status)),
-            // The sandbox died with it.
-            _ => Exit::Signal(libc::SIGKILL),
-        };
+        let exit = read_exit(&self.end).map_err(failed)?;
         Ok(Some(*self.exit.get_or_init(|| exit)))
     }
 
     /// Sends a signal; none once it has ended.
     pub fn signal(&self, signal: i32) -> Result<(), Error> {
-        let failed = |source: io::Error| Error::Io {
-            what: format!("sending signal {signal}"),
-            source,
-        };
-        let named = Signal::from_named_raw(signal)
-            .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
-        match rustix::process::pidfd_send_signal(&self.pidfd, named) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(failed(error.into())),
-        }
+        send_signal(&self.pidfd, signal)
+    }
+
+    /// Parts what signals are sent to from what becomes readable at its end, for [`read_exit`].
+    pub fn into_parts(self) -> (Signalled, OwnedFd) {
+        (Signalled(self.pidfd), self.end)
+    }
+}
+
+/// A process that signals can be sent to.
+#[derive(Debug)]
+pub struct Signalled(OwnedFd);
+
+impl Signalled {
+    /// Sends a signal; none once it has ended.
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        send_signal(&self.0, signal)
+    }
+}
+
+/// How a process ended, from its descriptor that has become readable.
+pub fn read_exit(end: impl AsFd) -> io::Result<Exit> {
+    let mut status = [0; 4];
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(&end, &mut status))?;
+    Ok(match count {
+        4 => exit_of(i32::from_ne_bytes(status)),
+        // The sandbox died with it.
+        _ => Exit::Signal(libc::SIGKILL),
+    })
+}
+
+fn send_signal(pidfd: &OwnedFd, signal: i32) -> Result<(), Error> {
+    let failed = |source: io::Error| Error::Io {
+        what: format!("sending signal {signal}"),
+        source,
+    };
+    let named = Signal::from_named_raw(signal)
+        .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EINVAL)))?;
+    match rustix::process::pidfd_send_signal(pidfd, named) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(failed(error.into())),
     }
 }
 

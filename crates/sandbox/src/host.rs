@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::broker::{Hello, How, Ids, Nursery, Order, Reply};
-use crate::cgroup::{Group, Tree};
+use crate::cgroup::{Charge, Group, Tree};
 use crate::channel::{self, Fault};
-pub use crate::child::Child;
+use crate::child::Child;
 use crate::init::{Answer, Request};
 use crate::probe::Probe;
 use crate::spec::{Config, Error, Late, Limits, Mode, Mount, Process, Spec, Usage};
@@ -211,6 +211,8 @@ impl Host {
             .take(spec.udp.len())
             .map(UdpSocket::from)
             .collect();
+        let charge = group.as_ref().map(|group| group.charge(Path::new("/")));
+        let charge = charge.transpose().map_err(|fault| io_error(&fault))?;
         let inner = Arc::new(Inner {
             control: Mutex::new(control),
             init,
@@ -218,7 +220,7 @@ impl Host {
             lease,
             group,
             tmp: files.next().ok_or(Error::Gone)?,
-            mounts: files.next().ok_or(Error::Gone)?,
+            mounts: Mutex::new(Some(Arc::new(files.next().ok_or(Error::Gone)?))),
             namespaces: Mutex::new(files.collect()),
             memory_bytes: AtomicU64::new(spec.memory_bytes),
             tmp_bytes: AtomicU64::new(spec.tmp_bytes),
@@ -226,6 +228,9 @@ impl Host {
             stopped: Mutex::new(None),
             idle: AtomicBool::new(true),
             peak: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+            charge,
+            look: AtomicU64::new(0),
             kills: AtomicU64::new(0),
         });
         self.shared.warden.watch(&inner);
@@ -399,8 +404,8 @@ pub(crate) struct Inner {
     lease: OwnedFd,
     group: Option<Group>,
     tmp: OwnedFd,
-    /// Its mount namespace, to attach something later.
-    mounts: OwnedFd,
+    /// Its mount namespace, until nothing is attached any more.
+    mounts: Mutex<Option<Arc<OwnedFd>>>,
     /// The other namespaces, in a nursery, until a child of the zygote has entered them.
     namespaces: Mutex<Vec<OwnedFd>>,
     memory_bytes: AtomicU64,
@@ -411,6 +416,11 @@ pub(crate) struct Inner {
     /// Nothing runs, so the warden need not look.
     idle: AtomicBool,
     peak: AtomicU64,
+    /// What it held when it was looked at last.
+    held: AtomicU64,
+    charge: Option<Charge>,
+    /// When it is to be looked at again, as the warden counts.
+    pub(crate) look: AtomicU64,
     /// Times the warden killed.
     kills: AtomicU64,
 }
@@ -454,7 +464,7 @@ impl Sandbox {
         match self
             .mounter()
             .broker()
-            .ask(&order, &[inner.mounts.as_fd()])?
+            .ask(&order, &[self.mount_namespace()?.as_fd()])?
             .0
         {
             Reply::Attached => Ok(()),
@@ -516,7 +526,7 @@ impl Sandbox {
     /// Something runs in it from here on.
     pub(crate) fn started(&self) {
         self.inner.idle.store(false, Ordering::Release);
-        self.host.shared.warden.wake();
+        self.host.shared.warden.wake(&self.inner);
     }
 
     pub(crate) fn group(&self) -> Option<&Group> {
@@ -527,8 +537,13 @@ impl Sandbox {
         self.host.shared.mode
     }
 
-    pub(crate) fn mount_namespace(&self) -> BorrowedFd<'_> {
-        self.inner.mounts.as_fd()
+    pub(crate) fn mount_namespace(&self) -> Result<Arc<OwnedFd>, Error> {
+        self.inner.mounts().clone().ok_or(Error::Gone)
+    }
+
+    /// Nothing more will be attached or forked into it. Gives back a descriptor; there are many of them.
+    pub fn complete(&self) {
+        self.inner.mounts().take();
     }
 
     /// The namespaces that a zygote's child enters; there are none the second time.
@@ -584,7 +599,7 @@ impl Sandbox {
     pub fn thaw(&self) -> Result<(), Error> {
         self.inner.thaw()?;
         self.inner.idle.store(false, Ordering::Release);
-        self.host.shared.warden.wake();
+        self.host.shared.warden.wake(&self.inner);
         Ok(())
     }
 
@@ -720,6 +735,12 @@ impl Inner {
         (self.processes() == pids).then_some(opened)
     }
 
+    fn mounts(&self) -> MutexGuard<'_, Option<Arc<OwnedFd>>> {
+        self.mounts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn stopped(&self) -> MutexGuard<'_, Option<Vec<OwnedFd>>> {
         self.stopped
             .lock()
@@ -736,19 +757,21 @@ impl Inner {
     }
 
     /// Kills the processes if they hold more memory than they may. `/tmp` has room of its own in the cgroup,
-    /// so the kernel alone would let memory take that too.
+    /// so the kernel alone would let memory take that too. Leaves a word for [`may_grow_bytes`](Self::may_grow_bytes).
     pub fn check_memory(&self) {
-        if let Some(group) = &self.group {
-            // An upper bound that costs one read; most of the time it settles the matter.
-            let limit = self.memory_bytes.load(Ordering::Acquire);
+        let limit = self.memory_bytes.load(Ordering::Acquire);
+        if let Some(charge) = &self.charge {
+            // Most of the time it settles the matter.
             let settled = self.peak.load(Ordering::Acquire).min(limit);
-            if group.charged_bytes(Path::new("/")) <= settled {
+            let charged = charge.bytes();
+            if charged <= settled {
+                self.held.store(charged, Ordering::Release);
                 return;
             }
         }
         let Ok(held) = self.held_bytes() else { return };
+        self.held.store(held, Ordering::Release);
         self.peak.fetch_max(held, Ordering::AcqRel);
-        let limit = self.memory_bytes.load(Ordering::Acquire);
         if held > limit {
             tracing::debug!(init = self.init, held, limit, "out of memory");
             self.kills.fetch_add(1, Ordering::AcqRel);
@@ -756,6 +779,12 @@ impl Inner {
                 self.kill();
             }
         }
+    }
+
+    /// How much more memory than at the last look it may hold.
+    pub fn may_grow_bytes(&self) -> u64 {
+        let limit = self.memory_bytes.load(Ordering::Acquire);
+        limit.saturating_sub(self.held.load(Ordering::Acquire))
     }
 
     /// Memory without the files in `/tmp`.

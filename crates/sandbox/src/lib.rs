@@ -34,7 +34,8 @@ mod warden;
 mod zygote;
 
 pub use broker::broker_main;
-pub use host::{Child, Host, Sandbox};
+pub use child::{Child, Signalled, read_exit};
+pub use host::{Host, Sandbox};
 pub use probe::{Finding, Level, Probe};
 pub use route::{Delivery, delivery};
 pub use spec::{

@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
-use std::io;
+use std::fs;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::process::Pid;
 
@@ -317,6 +319,17 @@ pub(crate) fn landlock_abi() -> i32 {
         )
     };
     i32::try_from(abi).unwrap_or(0).max(0)
+}
+
+/// A file of the kernel's. Those have no size, so the standard library would read it in ever larger pieces.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
+    /// More than most of them have.
+    const BYTES: usize = 4096;
+    let mut text = String::with_capacity(BYTES);
+    fs::File::open(path)?
+        .take(u64::MAX)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Microseconds per clock tick of `/proc/PID/stat`.

@@ -2,15 +2,21 @@
 //! cgroup is to be had. It sleeps while every sandbox is frozen or empty.
 
 use std::fs;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::host::Inner;
 use crate::sys;
 
-/// How often it looks. Memory can grow by some 20 MB between two looks.
-const TICK: Duration = Duration::from_millis(10);
+/// What memory grows by at the most in a millisecond, roughly: who has far to its limit is looked at less often.
+const GROWTH_BYTES_PER_MS: u64 = 2 << 20;
+/// The least time between two looks at a sandbox. Memory can grow by some 20 MB meanwhile.
+const LOOK_MIN_MS: u64 = 10;
+/// The most time.
+const LOOK_MAX_MS: u64 = 250;
 
 pub(crate) struct Warden {
     state: Arc<State>,
@@ -26,8 +32,8 @@ struct State {
 #[derive(Default)]
 struct Watched {
     sandboxes: Vec<Weak<Inner>>,
-    /// Something became active since the last look.
-    woken: bool,
+    /// When the next look is due; never, while every sandbox is idle.
+    next: Option<u64>,
     over: bool,
 }
 
@@ -52,10 +58,15 @@ impl Warden {
         self.state.lock().sandboxes.push(Arc::downgrade(sandbox));
     }
 
-    /// Something may have become active.
-    pub fn wake(&self) {
-        self.state.lock().woken = true;
-        self.state.changed.notify_one();
+    /// It may have become active, and so far its memory cannot have grown since the last look.
+    pub fn wake(&self, sandbox: &Inner) {
+        let due = now() + until_look(sandbox);
+        sandbox.look.store(due, Ordering::Release);
+        let mut watched = self.state.lock();
+        if watched.next.is_none_or(|next| next > due) {
+            watched.next = Some(due);
+            self.state.changed.notify_one();
+        }
     }
 }
 
@@ -80,7 +91,6 @@ impl State {
     fn run(&self) {
         let mut watched = self.lock();
         while !watched.over {
-            watched.woken = false;
             watched
                 .sandboxes
                 .retain(|sandbox| sandbox.strong_count() > 0);
@@ -90,35 +100,59 @@ impl State {
                 .filter_map(Weak::upgrade)
                 .filter(|sandbox| !sandbox.is_idle())
                 .collect();
+            // Whoever becomes active from here on says so.
+            watched.next = None;
             drop(watched);
-            active.iter().for_each(|sandbox| sandbox.check_memory());
-            let none = active.is_empty();
+            let next = active.iter().map(|sandbox| look(sandbox)).min();
             drop(active);
-            watched = self.rest(self.lock(), none);
+            watched = self.lock();
+            watched.next = watched.next.into_iter().chain(next).min();
+            watched = self.rest(watched);
         }
     }
 
-    /// Waits for the next look: a moment while something runs, else until something does.
-    fn rest<'a>(
-        &'a self,
-        watched: MutexGuard<'a, Watched>,
-        none_active: bool,
-    ) -> MutexGuard<'a, Watched> {
-        if none_active {
-            let asleep = |watched: &mut Watched| !watched.woken && !watched.over;
-            return self
-                .changed
-                .wait_while(watched, asleep)
-                .unwrap_or_else(PoisonError::into_inner);
+    /// Waits for the next look.
+    fn rest<'a>(&'a self, mut watched: MutexGuard<'a, Watched>) -> MutexGuard<'a, Watched> {
+        while !watched.over {
+            let wait = watched.next.map(|next| next.saturating_sub(now()));
+            watched = match wait {
+                Some(0) => break,
+                Some(wait) => {
+                    let wait = Duration::from_millis(wait);
+                    let waited = self.changed.wait_timeout(watched, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = self.changed.wait(watched);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
         }
-        if watched.over {
-            return watched;
-        }
-        self.changed
-            .wait_timeout(watched, TICK)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        watched
     }
+}
+
+/// Looks at a sandbox if that is due, and says when it is next.
+fn look(sandbox: &Inner) -> u64 {
+    let due = sandbox.look.load(Ordering::Acquire);
+    if due > now() {
+        return due;
+    }
+    sandbox.check_memory();
+    let due = now() + until_look(sandbox);
+    sandbox.look.store(due, Ordering::Release);
+    due
+}
+
+/// For how many milliseconds a sandbox cannot come near to its limit.
+fn until_look(sandbox: &Inner) -> u64 {
+    (sandbox.may_grow_bytes() / GROWTH_BYTES_PER_MS).clamp(LOOK_MIN_MS, LOOK_MAX_MS)
+}
+
+/// Milliseconds since the first time it was asked.
+fn now() -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(BEGAN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Memory of one process.
@@ -134,7 +168,7 @@ pub(crate) struct ProcessMemory {
 
 /// Reads it from `/proc`; nothing for a process that has just ended.
 pub(crate) fn process_memory(pid: i32) -> ProcessMemory {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = sys::read_file(Path::new(&format!("/proc/{pid}/status"))).unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kilobytes =

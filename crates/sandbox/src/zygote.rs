@@ -19,7 +19,8 @@ use rustix::net::{
 use rustix::process::PidfdFlags;
 
 use crate::channel;
-use crate::host::{Child, Host, Sandbox};
+use crate::child::Child;
+use crate::host::{Host, Sandbox};
 use crate::inspect;
 use crate::spec::{Error, Late, Process, Spec};
 
@@ -101,6 +102,7 @@ impl Zygote {
         };
         let _awake = self.wake();
         let namespaces = sandbox.take_namespaces();
+        let mounts = sandbox.mount_namespace()?;
         let (ready, ready_there) = channel::pair().map_err(failed)?;
         rustix::net::sockopt::set_socket_passcred(&ready, true)
             .map_err(|error| failed(error.into()))?;
@@ -111,7 +113,7 @@ impl Zygote {
             end_there.as_fd(),
             outputs.output,
             outputs.third,
-            sandbox.mount_namespace(),
+            mounts.as_fd(),
         ];
         fds.extend(namespaces.iter().map(AsFd::as_fd));
         self.order(&fds).map_err(failed)?;
@@ -124,7 +126,7 @@ impl Zygote {
         let pidfd = rustix::process::pidfd_open(known, PidfdFlags::empty())
             .map_err(|error| failed(error.into()))?;
         let entered = inspect::Entered {
-            mounts: sandbox.mount_namespace(),
+            mounts: mounts.as_fd(),
             others: &namespaces,
             mode: sandbox.mode(),
         };
