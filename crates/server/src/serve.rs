@@ -130,12 +130,19 @@ fn warn_of_unknown_variables() {
     }
 }
 
-/// Every environment needs some twenty descriptors; the usual soft limit of 1,024 ends at fifty of them.
+/// Every environment needs some twenty descriptors; the usual soft limit of 1,024 ends at fifty of them. A thousand
+/// environments need more than some machines' hard limit, which only root may raise.
 fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(cause) = setrlimit(Resource::Nofile, limit) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const ENOUGH: u64 = 1 << 16;
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = |maximum| Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let wanted = limit(most.map(|most| most.max(ENOUGH)));
+    let raised = setrlimit(Resource::Nofile, wanted);
+    if let Err(cause) = raised.or_else(|_| setrlimit(Resource::Nofile, limit(most))) {
         warn!(%cause, "cannot raise the limit of open files");
     }
 }
