@@ -489,6 +489,78 @@ def full(s3):
     s3.delete_bucket(Bucket=name)
 
 
+class TestEncryption:
+    def test_everything_is_encrypted_on_disk(self, fresh):
+        server = fresh()
+        s3 = server.client("s3")
+        s3.create_bucket(Bucket="sealed")
+        content = b"plain to see " * 20_000
+        assert s3.put_object(Bucket="sealed", Key="k", Body=content)["ServerSideEncryption"] == "AES256"
+        assert (
+            s3.put_object(Bucket="sealed", Key="a", ServerSideEncryption="AES256")["ServerSideEncryption"] == "AES256"
+        )
+        blobs = [path for path in (server.data / "store" / "objects").rglob("*") if path.is_file()]
+        assert len(blobs) == 2
+        assert not any(b"plain to see" in blob.read_bytes() for blob in blobs)
+        assert s3.head_object(Bucket="sealed", Key="k")["ServerSideEncryption"] == "AES256"
+        server.kill()
+        server.start()
+        s3 = server.client("s3")
+        got = s3.get_object(Bucket="sealed", Key="k")
+        assert (got["Body"].read(), got["ServerSideEncryption"]) == (content, "AES256")
+        for begin, end in [(0, 0), (65_535, 65_536), (131_072, 200_000), (259_999, 259_999)]:
+            got = s3.get_object(Bucket="sealed", Key="k", Range=f"bytes={begin}-{end}")
+            assert got["Body"].read() == content[begin : end + 1]
+        # What was changed on disk is no content.
+        largest = max(blobs, key=lambda blob: blob.stat().st_size)
+        damaged = bytearray(largest.read_bytes())
+        damaged[100_000] ^= 1
+        largest.chmod(0o600)
+        largest.write_bytes(damaged)
+        assert s3.get_object(Bucket="sealed", Key="k", Range="bytes=0-99")["Body"].read() == content[:100]
+        with pytest.raises(Exception, match="."):
+            s3.get_object(Bucket="sealed", Key="k")["Body"].read()
+
+    def test_configurations(self, s3, bucket):
+        def rules():
+            return s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+
+        def put(default, **more):
+            rule = {"ApplyServerSideEncryptionByDefault": default, **more}
+            s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+        default = {"SSEAlgorithm": "AES256"}
+        assert rules() == [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": False}]
+        put(default, BucketKeyEnabled=True)
+        assert rules()[0]["BucketKeyEnabled"] is True
+        s3.delete_bucket_encryption(Bucket=bucket)
+        assert rules()[0]["BucketKeyEnabled"] is False
+        with m.refused("NotImplemented", status=501):
+            put({"SSEAlgorithm": "aws:kms"})
+        with m.refused("InvalidArgument", status=400):
+            put({"SSEAlgorithm": "AES256", "KMSMasterKeyID": "x"})
+        with m.refused("InvalidEncryptionAlgorithmError", status=400):
+            s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="ROT13")
+        with m.refused("NotImplemented", status=501):
+            s3.put_object(Bucket=bucket, Key="k", SSECustomerAlgorithm="AES256", SSECustomerKey="x" * 32)
+
+    def test_a_policy_may_ask_for_it(self, s3, bucket):
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": f"arn:aws:s3:::{bucket}/*",
+                "Condition": {"StringNotEquals": {"s3:x-amz-server-side-encryption": "AES256"}},
+            },
+        }
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+        with m.refused("AccessDenied", status=403):
+            s3.put_object(Bucket=bucket, Key="k")
+        s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="AES256")
+
+
 class TestLists:
     def test_everything(self, s3, full):
         page = s3.list_objects_v2(Bucket=full)

@@ -13,7 +13,7 @@ use s3s::{S3Request, S3Result};
 use wire::{AccountId, Arn, Ask, BodyFault, CallerKind, Context, Keys, Signed, Trailers};
 
 use crate::record::{Bucket, Content};
-use crate::{Buckets, Error, Result};
+use crate::{Buckets, Error, Result, encryption};
 
 /// A request, as the front door handed it over.
 pub(crate) struct Asked {
@@ -156,6 +156,12 @@ pub(crate) const OPERATIONS: &[Row] = &[
         &["cors"],
     ),
     row(
+        "DeleteBucketEncryption",
+        "s3:PutEncryptionConfiguration",
+        On::Bucket,
+        &["encryption"],
+    ),
+    row(
         "DeleteBucketLifecycle",
         "s3:PutLifecycleConfiguration",
         On::Bucket,
@@ -202,6 +208,12 @@ pub(crate) const OPERATIONS: &[Row] = &[
     ),
     row("GetBucketAcl", "s3:GetBucketAcl", On::Bucket, &["acl"]),
     row("GetBucketCors", "s3:GetBucketCORS", On::Bucket, &["cors"]),
+    row(
+        "GetBucketEncryption",
+        "s3:GetEncryptionConfiguration",
+        On::Bucket,
+        &["encryption"],
+    ),
     row(
         "GetBucketLifecycleConfiguration",
         "s3:GetLifecycleConfiguration",
@@ -361,6 +373,12 @@ pub(crate) const OPERATIONS: &[Row] = &[
     row("PutBucketAcl", "s3:PutBucketAcl", On::Bucket, &["acl"]),
     row("PutBucketCors", "s3:PutBucketCORS", On::Bucket, &["cors"]),
     row(
+        "PutBucketEncryption",
+        "s3:PutEncryptionConfiguration",
+        On::Bucket,
+        &["encryption"],
+    ),
+    row(
         "PutBucketLifecycleConfiguration",
         "s3:PutLifecycleConfiguration",
         On::Bucket,
@@ -463,6 +481,7 @@ pub(crate) const HEADERS: &[&str] = &[
     "x-amz-object-ownership",
     "x-amz-part-number-marker",
     "x-amz-request-payer",
+    "x-amz-server-side-encryption",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-skip-destination-validation",
     "x-amz-source-expected-bucket-owner",
@@ -761,6 +780,7 @@ fn headers_sound(row: &Row, request: &Request<'_>) -> Result<()> {
             "Mayfly does not implement s3:PostObject yet.".to_owned(),
         ));
     }
+    encryption::sound(row.name, request.header("x-amz-server-side-encryption"))?;
     if let Some(class) = request
         .header("x-amz-storage-class")
         .filter(|class| *class != "STANDARD")
@@ -800,6 +820,7 @@ const HEADER_KEYS: &[&str] = &[
     "x-amz-copy-source",
     "x-amz-metadata-directive",
     "x-amz-object-ownership",
+    "x-amz-server-side-encryption",
     "x-amz-storage-class",
 ];
 /// Condition keys that are parameters: parameter, key.

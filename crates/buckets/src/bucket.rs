@@ -5,10 +5,14 @@ use std::net::Ipv4Addr;
 use s3s::S3Request;
 use s3s::dto::{
     Bucket as Listed, BucketLocationConstraint, CreateBucketInput, CreateBucketOutput,
-    DeleteBucketInput, DeleteBucketOutput, DeleteBucketTaggingInput, DeleteBucketTaggingOutput,
-    GetBucketLocationInput, GetBucketLocationOutput, GetBucketTaggingInput, GetBucketTaggingOutput,
-    HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ObjectOwnership,
-    PutBucketTaggingInput, PutBucketTaggingOutput,
+    DeleteBucketEncryptionInput, DeleteBucketEncryptionOutput, DeleteBucketInput,
+    DeleteBucketOutput, DeleteBucketTaggingInput, DeleteBucketTaggingOutput,
+    GetBucketEncryptionInput, GetBucketEncryptionOutput, GetBucketLocationInput,
+    GetBucketLocationOutput, GetBucketTaggingInput, GetBucketTaggingOutput, HeadBucketInput,
+    HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ObjectOwnership,
+    PutBucketEncryptionInput, PutBucketEncryptionOutput, PutBucketTaggingInput,
+    PutBucketTaggingOutput, ServerSideEncryption, ServerSideEncryptionByDefault,
+    ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
 };
 use wire::Region;
 
@@ -116,6 +120,7 @@ impl Buckets {
             lifecycle: Vec::new(),
             cors: Vec::new(),
             notifications: Notifications::default(),
+            bucket_key: false,
         };
         match self.shelf().create(bucket).await? {
             None => {}
@@ -235,6 +240,70 @@ impl Buckets {
     ) -> Result<DeleteBucketTaggingOutput> {
         self.set_tags(&request.input.bucket, Tags::new()).await?;
         Ok(DeleteBucketTaggingOutput::default())
+    }
+
+    pub(crate) async fn get_bucket_encryption(
+        &self,
+        request: S3Request<GetBucketEncryptionInput>,
+    ) -> Result<GetBucketEncryptionOutput> {
+        let bucket = self.shelf().find(&request.input.bucket)?.bucket();
+        let rule = ServerSideEncryptionRule {
+            apply_server_side_encryption_by_default: Some(ServerSideEncryptionByDefault {
+                kms_master_key_id: None,
+                sse_algorithm: ServerSideEncryption::from_static(ServerSideEncryption::AES256),
+            }),
+            bucket_key_enabled: Some(bucket.bucket_key),
+        };
+        Ok(GetBucketEncryptionOutput {
+            server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration {
+                rules: vec![rule],
+            }),
+        })
+    }
+
+    /// There is one way to encrypt, and no way not to.
+    pub(crate) async fn put_bucket_encryption(
+        &self,
+        request: S3Request<PutBucketEncryptionInput>,
+    ) -> Result<PutBucketEncryptionOutput> {
+        let input = request.input;
+        let [rule] = input.server_side_encryption_configuration.rules.as_slice() else {
+            return Err(Error::MalformedXml);
+        };
+        if let Some(default) = &rule.apply_server_side_encryption_by_default {
+            match default.sse_algorithm.as_str() {
+                ServerSideEncryption::AES256 if default.kms_master_key_id.is_none() => {}
+                ServerSideEncryption::AES256 => {
+                    let text = "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse";
+                    return Err(Error::InvalidArgument(text.to_owned()));
+                }
+                ServerSideEncryption::AWS_KMS | ServerSideEncryption::AWS_KMS_DSSE => {
+                    return Err(Error::NotImplemented(
+                        "Mayfly has no KMS: it encrypts with AES256 (SSE-S3).".to_owned(),
+                    ));
+                }
+                _ => return Err(Error::MalformedXml),
+            }
+        }
+        self.set_bucket_key(&input.bucket, rule.bucket_key_enabled == Some(true))
+            .await?;
+        Ok(PutBucketEncryptionOutput::default())
+    }
+
+    pub(crate) async fn delete_bucket_encryption(
+        &self,
+        request: S3Request<DeleteBucketEncryptionInput>,
+    ) -> Result<DeleteBucketEncryptionOutput> {
+        self.set_bucket_key(&request.input.bucket, false).await?;
+        Ok(DeleteBucketEncryptionOutput::default())
+    }
+
+    async fn set_bucket_key(&self, name: &str, enabled: bool) -> Result<()> {
+        let change = |bucket: &mut Bucket| {
+            bucket.bucket_key = enabled;
+            Ok(())
+        };
+        self.shelf().change(name, change).await
     }
 
     async fn set_tags(&self, name: &str, tags: Tags) -> Result<()> {

@@ -16,14 +16,22 @@ use wire::BodyFault;
 use crate::access::Asked;
 use crate::checksum::{Summed, Sums};
 use crate::record::Piece;
+use crate::seal::{Salt, Secret, covering};
 use crate::{Error, Result};
 
 /// Content is written in pieces of at least this size, as each costs a hop to another thread.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// Where content is, and what it is sealed with there.
+#[derive(Clone, Copy)]
+pub(crate) struct Vessel<'a> {
+    pub blobs: &'a Arc<dyn Blobs>,
+    pub secret: &'a Arc<Secret>,
+}
+
 /// Writes a body to disk, and sums it up on the way.
 pub(crate) async fn receive(
-    blobs: &Arc<dyn Blobs>,
+    vessel: Vessel<'_>,
     asked: &Arc<Asked>,
     body: Option<StreamingBlob>,
     sums: Sums,
@@ -38,7 +46,9 @@ pub(crate) async fn receive(
         Some(body) => incoming(body, asked.clone(), state.clone()),
         None => Box::pin(stream::empty()) as BlobStream,
     };
-    let put = blobs.put_stream(stream).await;
+    let salt = Salt::new();
+    let sealed = vessel.secret.seal(&salt, stream);
+    let put = vessel.blobs.put_stream(sealed).await;
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(failure) = state.failure.take() {
         return Err(failure);
@@ -47,6 +57,7 @@ pub(crate) async fn receive(
     let piece = Piece {
         digest: put?,
         size: summed.size,
+        salt: Some(salt),
     };
     Ok((piece, summed))
 }
@@ -141,7 +152,7 @@ pub(crate) fn cut(pieces: &[Piece], range: &Range<u64>) -> VecDeque<(Piece, Rang
 /// Reads a range of the content, a piece at a time. The first piece is opened at once, so that what is missing is an error
 /// and not half a reply.
 pub(crate) async fn read(
-    blobs: &Arc<dyn Blobs>,
+    vessel: Vessel<'_>,
     pieces: &[Piece],
     range: &Range<u64>,
 ) -> Result<BlobStream> {
@@ -149,21 +160,35 @@ pub(crate) async fn read(
     let Some((first, part)) = rest.pop_front() else {
         return Ok(Box::pin(stream::empty()));
     };
-    let first = open(blobs, &first, part)
+    let (blobs, secret) = (vessel.blobs.clone(), vessel.secret.clone());
+    let first = open(&blobs, &secret, &first, part)
         .await
         .map_err(|error| Error::Internal(error.to_string()))?;
-    let blobs = blobs.clone();
     let others = stream::iter(rest).then(move |(piece, part)| {
-        let blobs = blobs.clone();
-        async move { open(&blobs, &piece, part).await }
+        let (blobs, secret) = (blobs.clone(), secret.clone());
+        async move { open(&blobs, &secret, &piece, part).await }
     });
     Ok(Box::pin(first.chain(others.try_flatten())))
 }
 
-async fn open(blobs: &Arc<dyn Blobs>, piece: &Piece, part: Range<u64>) -> io::Result<BlobStream> {
-    let found = blobs.get_stream(&piece.digest, Some(part)).await;
+async fn open(
+    blobs: &Arc<dyn Blobs>,
+    secret: &Secret,
+    piece: &Piece,
+    part: Range<u64>,
+) -> io::Result<BlobStream> {
+    let there = match piece.salt {
+        Some(_) => covering(&part, piece.size),
+        // It was written before content was sealed.
+        None => part.clone(),
+    };
+    let found = blobs.get_stream(&piece.digest, Some(there)).await;
     let missing = || io::Error::other(format!("the content {} is missing", piece.digest));
-    found.map_err(io::Error::other)?.ok_or_else(missing)
+    let found = found.map_err(io::Error::other)?.ok_or_else(missing)?;
+    Ok(match &piece.salt {
+        Some(salt) => secret.open(salt, part, found),
+        None => found,
+    })
 }
 
 /// A body for s3s.
@@ -191,6 +216,7 @@ mod tests {
         let piece = |size| Piece {
             digest: Digest::of(b""),
             size,
+            salt: None,
         };
         let pieces = [piece(10), piece(0), piece(5)];
         let check = |range: Range<u64>, expected: &[(u64, Range<u64>)]| {

@@ -155,6 +155,9 @@ pub enum Error {
     /// So a bucket cannot be made with one either.
     #[error("Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting")]
     InvalidBucketAclWithObjectOwnership,
+    /// Not an algorithm that S3 itself encrypts with.
+    #[error("The encryption request that you specified is not valid. The valid value is AES256.")]
+    InvalidEncryptionAlgorithm,
     /// The client must say how long the content is.
     #[error("You must provide the Content-Length HTTP header.")]
     MissingContentLength,
@@ -224,6 +227,7 @@ impl Error {
             Error::InvalidBucketAclWithObjectOwnership => {
                 ("InvalidBucketAclWithObjectOwnership", 400)
             }
+            Error::InvalidEncryptionAlgorithm => ("InvalidEncryptionAlgorithmError", 400),
             Error::MissingContentLength => ("MissingContentLength", 411),
             Error::NotImplemented(_) => ("NotImplemented", 501),
             Error::Body(fault) => (fault.code, fault.status),

@@ -7,6 +7,7 @@ mod bucket;
 mod checksum;
 mod content;
 mod cors;
+mod encryption;
 mod error;
 mod lifecycle;
 mod list;
@@ -18,6 +19,7 @@ mod policy;
 mod read;
 mod record;
 mod s3;
+mod seal;
 mod service;
 mod shelf;
 mod sweep;
@@ -32,7 +34,9 @@ use tokio::sync::Notify;
 use wire::Authorizer;
 
 pub use error::Error;
+pub use seal::Secret;
 
+use content::Vessel;
 use shelf::Shelf;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -65,6 +69,8 @@ pub struct Surroundings {
     pub destinations: Arc<dyn Destinations>,
     /// Where notifications go.
     pub outbox: Outbox,
+    /// What content is sealed with on disk.
+    pub secret: Arc<Secret>,
 }
 
 /// A task that the service needs.
@@ -124,6 +130,13 @@ impl Buckets {
 
     fn objects(&self) -> &Arc<dyn Blobs> {
         &self.0.shelf.store().objects
+    }
+
+    fn vessel(&self) -> Vessel<'_> {
+        Vessel {
+            blobs: self.objects(),
+            secret: &self.0.around.secret,
+        }
     }
 
     fn authorizer(&self) -> &dyn Authorizer {

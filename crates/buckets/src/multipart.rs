@@ -9,8 +9,8 @@ use s3s::dto::{
     CommonPrefix, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart,
     CopyPartResult, CopySource, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag,
     Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput,
-    ListPartsOutput, MultipartUpload, Part, StorageClass, UploadPartCopyInput,
-    UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
+    ListPartsOutput, MultipartUpload, Part, ServerSideEncryption, StorageClass,
+    UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
 };
 
 use crate::access::Asked;
@@ -101,6 +101,7 @@ impl Buckets {
             bucket: Some(input.bucket),
             key: Some(input.key),
             upload_id: Some(id),
+            server_side_encryption: sealed(),
             checksum_algorithm: named.map(|_| ChecksumAlgorithm::from_static(algorithm.name())),
             checksum_type: named.map(|_| kind_of(&upload)),
             ..CreateMultipartUploadOutput::default()
@@ -141,12 +142,13 @@ impl Buckets {
         }
         let sums = expected.sums(Some(upload.algorithm));
         let (piece, summed) =
-            content::receive(self.objects(), &asked, input.body, sums, PUT_BYTES_MAX).await?;
+            content::receive(self.vessel(), &asked, input.body, sums, PUT_BYTES_MAX).await?;
         expected.verify(&summed, &asked.trailers)?;
         let part = self.uploaded(piece, summed);
         self.keep_part(&bucket, &input.key, &input.upload_id, number, &part)
             .await?;
         let mut output = UploadPartOutput {
+            server_side_encryption: sealed(),
             e_tag: Some(ETag::Strong(part.md5)),
             ..UploadPartOutput::default()
         };
@@ -180,11 +182,11 @@ impl Buckets {
         if range.end - range.start > PUT_BYTES_MAX {
             return Err(Error::EntityTooLarge);
         }
-        let stream = content::read(self.objects(), &source.pieces, &range).await?;
+        let stream = content::read(self.vessel(), &source.pieces, &range).await?;
         let body = s3s::dto::StreamingBlob::from(content::body(stream));
         let sums = Expected::read(&http::HeaderMap::new())?.sums(Some(upload.algorithm));
         let (piece, summed) =
-            content::receive(self.objects(), &asked, Some(body), sums, PUT_BYTES_MAX).await?;
+            content::receive(self.vessel(), &asked, Some(body), sums, PUT_BYTES_MAX).await?;
         let part = self.uploaded(piece, summed);
         self.keep_part(&bucket, &input.key, &input.upload_id, number, &part)
             .await?;
@@ -196,6 +198,7 @@ impl Buckets {
         fill!(result, &part_checksum(upload.algorithm, &part.checksum));
         Ok(UploadPartCopyOutput {
             copy_part_result: Some(result),
+            server_side_encryption: sealed(),
             copy_source_version_id: shown_id(&from, &version.id),
             ..UploadPartCopyOutput::default()
         })
@@ -469,6 +472,13 @@ impl Buckets {
     }
 }
 
+/// What replies say about parts: whatever is written now is sealed.
+fn sealed() -> Option<ServerSideEncryption> {
+    Some(ServerSideEncryption::from_static(
+        ServerSideEncryption::AES256,
+    ))
+}
+
 fn kind_of(upload: &Upload) -> ChecksumType {
     ChecksumType::from_static(match upload.full_object {
         true => ChecksumType::FULL_OBJECT,
@@ -526,6 +536,7 @@ fn completed(
         bucket: Some(bucket.name.clone()),
         key: Some(key.to_owned()),
         location: Some(format!("/{}/{key}", bucket.name)),
+        server_side_encryption: content.encryption(),
         e_tag: Some(ETag::Strong(content.etag.clone())),
         version_id: shown_id(bucket, &version.id),
         checksum_type: Some(crate::read::kind(&content.checksum)),

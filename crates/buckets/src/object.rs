@@ -225,7 +225,7 @@ impl Buckets {
         let algorithm = expected.algorithm().unwrap_or(checksum::DEFAULT);
         let sums = expected.sums(None);
         let (piece, summed) =
-            content::receive(self.objects(), &asked, input.body, sums, PUT_BYTES_MAX).await?;
+            content::receive(self.vessel(), &asked, input.body, sums, PUT_BYTES_MAX).await?;
         expected.verify(&summed, &asked.trailers)?;
         let content = Content {
             size: summed.size,
@@ -254,6 +254,7 @@ impl Buckets {
         )
         .await?;
         let mut output = PutObjectOutput {
+            server_side_encryption: content.encryption(),
             e_tag: Some(ETag::Strong(content.etag)),
             version_id: shown_id(&held.bucket(), &written.version.id),
             checksum_type: Some(s3s::dto::ChecksumType::from_static(
@@ -391,6 +392,7 @@ impl Buckets {
         fill!(result, &content.checksum);
         Ok(CopyObjectOutput {
             copy_object_result: Some(result),
+            server_side_encryption: content.encryption(),
             copy_source_version_id: shown_id(&from, &version.id),
             version_id: shown_id(&held.bucket(), &written.version.id),
             ..CopyObjectOutput::default()
@@ -417,11 +419,11 @@ impl Buckets {
         }
         let kept = algorithm.unwrap_or(content.checksum.algorithm);
         let range = 0..content.size;
-        let stream = content::read(self.objects(), &content.pieces, &range).await?;
+        let stream = content::read(self.vessel(), &content.pieces, &range).await?;
         let body = s3s::dto::StreamingBlob::from(content::body(stream));
         let sums = Expected::read(&HeaderMap::new())?.sums(Some(kept));
         let (piece, summed) =
-            content::receive(self.objects(), asked, Some(body), sums, PUT_BYTES_MAX).await?;
+            content::receive(self.vessel(), asked, Some(body), sums, PUT_BYTES_MAX).await?;
         content.pieces = vec![piece];
         content.etag = hex(&summed.md5);
         content.checksum = Checksum {

@@ -215,6 +215,7 @@ macro_rules! describe {
             last_modified: Some(timestamp($version.modified_ms)),
             metadata: Some($content.metadata.clone().into_iter().collect()),
             parts_count: $shown.parts,
+            server_side_encryption: $content.encryption(),
             version_id: shown_id($bucket, &$version.id),
             ..$output::default()
         }
@@ -282,7 +283,7 @@ impl Buckets {
             fill!(output, &content.checksum);
             output.checksum_type = Some(kind(&content.checksum));
         }
-        let stream = content::read(self.objects(), &content.pieces, &shown.range).await?;
+        let stream = content::read(self.vessel(), &content.pieces, &shown.range).await?;
         output.body = Some(StreamingBlob::from(content::body(stream)));
         let headers = expires(&content, input.response_expires.is_some());
         Ok(S3Response::with_headers(output, headers))
@@ -357,7 +358,7 @@ impl Buckets {
         if content.size > bytes_max {
             return Err(Error::EntityTooLarge);
         }
-        content::whole(content::read(self.objects(), &content.pieces, &(0..content.size)).await?)
+        content::whole(content::read(self.vessel(), &content.pieces, &(0..content.size)).await?)
             .await
     }
 

@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use s3s::dto::ServerSideEncryption;
 use serde::{Deserialize, Serialize};
 use store::Digest;
+use store::record::Record;
 
 use crate::checksum::Checksum;
 use crate::cors::CorsRule;
 use crate::lifecycle::Rule;
 use crate::notification::Notifications;
 use crate::policy::PublicAccess;
+use crate::seal::Salt;
 
 /// A bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub(crate) struct Bucket {
     pub lifecycle: Vec<Rule>,
     pub cors: Vec<CorsRule>,
     pub notifications: Notifications,
+    /// What its encryption says of bucket keys, which only AWS's KMS has.
+    #[serde(default)]
+    pub bucket_key: bool,
 }
 
 /// A bucket's policy.
@@ -108,8 +114,13 @@ pub(crate) struct Content {
 /// Consecutive bytes of an object; with multipart uploads each is a part.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Piece {
+    /// Of what is on disk.
     pub digest: Digest,
+    /// Of what it says.
     pub size: u64,
+    /// What it is sealed with; nothing, before content was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<Salt>,
 }
 
 /// A multipart upload that is neither complete nor aborted.
@@ -138,7 +149,43 @@ pub(crate) struct UploadedPart {
     pub checksum: String,
 }
 
-store::first_version!(Bucket, Object, Upload, UploadedPart);
+store::first_version!(Bucket, ObjectV1, Upload, UploadedPartV1);
+
+/// What objects were before content was sealed: whoever read a newer one as this would hand out what is sealed.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ObjectV1(Object);
+
+impl Record for Object {
+    const VERSION: u32 = 2;
+    type Previous = ObjectV1;
+
+    fn migrate(previous: ObjectV1) -> Self {
+        previous.0
+    }
+}
+
+/// The same of parts.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct UploadedPartV1(UploadedPart);
+
+impl Record for UploadedPart {
+    const VERSION: u32 = 2;
+    type Previous = UploadedPartV1;
+
+    fn migrate(previous: UploadedPartV1) -> Self {
+        previous.0
+    }
+}
+
+impl Content {
+    /// What replies say about the encryption on disk.
+    pub fn encryption(&self) -> Option<ServerSideEncryption> {
+        let is_sealed = self.pieces.iter().all(|piece| piece.salt.is_some());
+        is_sealed.then(|| ServerSideEncryption::from_static(ServerSideEncryption::AES256))
+    }
+}
 
 impl Object {
     /// The newest version, unless it is a delete marker.

@@ -27,6 +27,7 @@ operations! {
     create_multipart_upload: CreateMultipartUploadInput => CreateMultipartUploadOutput, S3Response::new;
     delete_bucket: DeleteBucketInput => DeleteBucketOutput, S3Response::new;
     delete_bucket_cors: DeleteBucketCorsInput => DeleteBucketCorsOutput, S3Response::new;
+    delete_bucket_encryption: DeleteBucketEncryptionInput => DeleteBucketEncryptionOutput, S3Response::new;
     delete_bucket_lifecycle: DeleteBucketLifecycleInput => DeleteBucketLifecycleOutput, S3Response::new;
     delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput, S3Response::new;
     delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput, S3Response::new;
@@ -37,6 +38,7 @@ operations! {
     delete_public_access_block: DeletePublicAccessBlockInput => DeletePublicAccessBlockOutput, S3Response::new;
     get_bucket_acl: GetBucketAclInput => GetBucketAclOutput, S3Response::new;
     get_bucket_cors: GetBucketCorsInput => GetBucketCorsOutput, S3Response::new;
+    get_bucket_encryption: GetBucketEncryptionInput => GetBucketEncryptionOutput, S3Response::new;
     get_bucket_lifecycle_configuration: GetBucketLifecycleConfigurationInput => GetBucketLifecycleConfigurationOutput, S3Response::new;
     get_bucket_location: GetBucketLocationInput => GetBucketLocationOutput, S3Response::new;
     get_bucket_notification_configuration: GetBucketNotificationConfigurationInput => GetBucketNotificationConfigurationOutput, S3Response::new;
@@ -60,6 +62,7 @@ operations! {
     list_parts: ListPartsInput => ListPartsOutput, S3Response::new;
     put_bucket_acl: PutBucketAclInput => PutBucketAclOutput, S3Response::new;
     put_bucket_cors: PutBucketCorsInput => PutBucketCorsOutput, S3Response::new;
+    put_bucket_encryption: PutBucketEncryptionInput => PutBucketEncryptionOutput, S3Response::new;
     put_bucket_lifecycle_configuration: PutBucketLifecycleConfigurationInput => PutBucketLifecycleConfigurationOutput, S3Response::new;
     put_bucket_notification_configuration: PutBucketNotificationConfigurationInput => PutBucketNotificationConfigurationOutput, S3Response::new;
     put_bucket_ownership_controls: PutBucketOwnershipControlsInput => PutBucketOwnershipControlsOutput, S3Response::new;

@@ -111,6 +111,7 @@ impl App {
         let authority = Arc::new(Authority(identity.clone()));
         let meter = Arc::new(EventMeter(telemetry.clone()));
         let vault = Arc::new(Vault::open(folder)?);
+        let secret = buckets::Secret::new(&vault.secret("objects")?);
         let (events, event_workers) =
             Events::open(&store, outbox.clone(), authority, meter, vault, &agenda).await?;
         for worker in event_workers {
@@ -121,6 +122,7 @@ impl App {
             language: Arc::new(Authority(identity.clone())),
             destinations: Arc::new(Told(functions.clone())),
             outbox: outbox.clone(),
+            secret: Arc::new(secret),
         };
         let (buckets, bucket_workers) = Buckets::open(&store, around).await?;
         functions.read_code_from(Some(Arc::new(Code(buckets.clone()))));

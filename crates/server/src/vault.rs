@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::hkdf;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
@@ -22,7 +23,10 @@ const NONCE_BYTES: usize = 12;
 const PURPOSE: &str = "mayfly secret 1";
 
 /// The key of a data folder.
-pub struct Vault(RandomizedNonceKey);
+pub struct Vault {
+    key: RandomizedNonceKey,
+    root: hkdf::Prk,
+}
 
 impl Vault {
     /// With the folder's key, which is made on the first start.
@@ -42,15 +46,27 @@ impl Vault {
             "{}: not a key of {KEY_BYTES} bytes",
             of_path()
         );
+        let root = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&key);
         let key = RandomizedNonceKey::new(&AES_256_GCM, &key);
-        Ok(Vault(key.map_err(|_| anyhow!("{}: not a key", of_path()))?))
+        let key = key.map_err(|_| anyhow!("{}: not a key", of_path()))?;
+        Ok(Vault { key, root })
+    }
+
+    /// A secret for another purpose, from which nothing follows for any other.
+    pub fn secret(&self, purpose: &str) -> Result<[u8; KEY_BYTES]> {
+        let mut secret = [0; KEY_BYTES];
+        let info = [purpose.as_bytes()];
+        let made = self.root.expand(&info, hkdf::HKDF_SHA256);
+        made.and_then(|made| made.fill(&mut secret))
+            .map_err(|_| anyhow!("no secret of {KEY_BYTES} bytes can be made"))?;
+        Ok(secret)
     }
 }
 
 impl events::Vault for Vault {
     fn seal(&self, name: &str, plain: &[u8]) -> Option<Vec<u8>> {
         let mut sealed = plain.to_vec();
-        let nonce = self.0.seal_in_place_append_tag(aad(name), &mut sealed);
+        let nonce = self.key.seal_in_place_append_tag(aad(name), &mut sealed);
         let mut whole = vec![FORMAT];
         whole.extend_from_slice(nonce.ok()?.as_ref());
         whole.append(&mut sealed);
@@ -64,7 +80,7 @@ impl events::Vault for Vault {
         let (nonce, sealed) = rest.split_at_checked(NONCE_BYTES)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut sealed = sealed.to_vec();
-        let plain = self.0.open_in_place(nonce, aad(name), &mut sealed).ok()?;
+        let plain = self.key.open_in_place(nonce, aad(name), &mut sealed).ok()?;
         Some(plain.to_vec())
     }
 }
@@ -92,6 +108,8 @@ mod tests {
         assert_eq!(again.open("b", &sealed), None);
         assert_eq!(again.open("a", &sealed[..sealed.len() - 1]), None);
         assert_eq!(again.open("a", b"{}"), None);
+        assert_eq!(vault.secret("a").unwrap(), again.secret("a").unwrap());
+        assert_ne!(vault.secret("a").unwrap(), vault.secret("b").unwrap());
         let other = Folder::open_or_make(&outer.path().join("b")).unwrap();
         assert_eq!(Vault::open(&other).unwrap().open("a", &sealed), None);
     }
