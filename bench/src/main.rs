@@ -12,6 +12,8 @@ mod idle;
 mod mayfly;
 mod peers;
 mod process;
+mod s3;
+mod s3_floor;
 mod table;
 mod warm;
 
@@ -41,6 +43,12 @@ struct Arguments {
     /// How long each throughput measurement lasts.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Keys of the bucket that is listed.
+    #[arg(long, default_value_t = 100_000)]
+    keys: usize,
+    /// The size of the upload whose memory is measured. It is left out where the disk has not enough room.
+    #[arg(long, default_value_t = 5)]
+    upload_gib: u64,
 }
 
 /// What every section works with.
@@ -49,6 +57,8 @@ struct Bench {
     downloads: PathBuf,
     invocations: usize,
     seconds: u64,
+    keys: usize,
+    upload_gib: u64,
     floors: Floors,
 }
 
@@ -62,6 +72,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("burst", cold::burst),
     ("idle", idle::measure),
     ("clock", clock::measure),
+    ("s3", s3::measure),
     ("peers", peers::measure),
 ];
 
@@ -73,6 +84,8 @@ fn main() -> Result<()> {
         downloads: arguments.downloads.canonicalize()?,
         invocations: arguments.invocations,
         seconds: arguments.seconds,
+        keys: arguments.keys,
+        upload_gib: arguments.upload_gib,
         floors: Floors::measure()?,
     };
     let mut table = Table::begin(&bench.floors);

@@ -71,6 +71,11 @@ impl Mayfly {
         })
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -55,6 +55,16 @@ pub fn resident_mb(pid: u32) -> Result<f64> {
     sum_mb(&format!("/proc/{pid}/smaps_rollup"), &["Rss:"])
 }
 
+/// Forgets the most that a process had in RAM, so that [`peak_mb`] counts from now on.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
+/// The most that a process had in RAM, in megabytes.
+pub fn peak_mb(pid: u32) -> Result<f64> {
+    sum_mb(&format!("/proc/{pid}/status"), &["VmHWM:"])
+}
+
 fn sum_mb(path: &str, names: &[&str]) -> Result<f64> {
     let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
     let kilobytes = text

@@ -40,13 +40,25 @@ impl Table {
         let table = Self { missed: 0 };
         for floor in floors.all() {
             let name = format!("floor {}: {}", floor.name, floor.what);
-            println!(
-                "{name:<66} {:>10} {:>10}",
-                time(floor.series.p50),
-                time(floor.series.p99)
-            );
+            table.row(&name, floor.series);
         }
         table
+    }
+
+    /// A floor of a section's own.
+    pub fn floor(&mut self, floor: &Floor) {
+        self.row(
+            &format!("  floor {}: {}", floor.name, floor.what),
+            floor.series,
+        );
+    }
+
+    fn row(&self, name: &str, series: Series) {
+        println!(
+            "{name:<66} {:>10} {:>10}",
+            time(series.p50),
+            time(series.p99)
+        );
     }
 
     /// A group of rows.
