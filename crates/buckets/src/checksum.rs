@@ -191,7 +191,7 @@ impl Expected {
             (None, Some(value)) => decoded(algorithm, value)?,
             (None, None) => return Ok(()),
         };
-        match summed.sent.as_deref() == Some(said.as_str()) {
+        match summed.sent == said {
             true => Ok(()),
             false => Err(Error::BadDigest(algorithm.name().to_owned())),
         }
@@ -250,8 +250,8 @@ pub(crate) struct Summed {
     pub size: u64,
     /// In the algorithm that is kept.
     pub kept: String,
-    /// In the client's algorithm.
-    sent: Option<String>,
+    /// In the client's algorithm; where it has none, as [`Summed::kept`].
+    sent: String,
 }
 
 impl Sums {
@@ -259,7 +259,7 @@ impl Sums {
         Sums {
             md5: Md5::new(),
             kept: Sum::new(kept),
-            sent: sent.map(Sum::new),
+            sent: sent.filter(|sent| *sent != kept).map(Sum::new),
             size: 0,
         }
     }
@@ -278,6 +278,7 @@ impl Sums {
     }
 
     pub fn finish(self) -> Summed {
+        let kept = self.kept.finish();
         Summed {
             md5: self
                 .md5
@@ -286,8 +287,8 @@ impl Sums {
                 .try_into()
                 .expect("an MD5 has 16 bytes"),
             size: self.size,
-            kept: self.kept.finish(),
-            sent: self.sent.map(Sum::finish),
+            sent: self.sent.map_or_else(|| kept.clone(), Sum::finish),
+            kept,
         }
     }
 }

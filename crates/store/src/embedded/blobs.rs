@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +28,9 @@ pub(super) const SHELVES: &[&str] = &[PACKAGES, OBJECTS];
 /// Where files are written before they have a name. Emptied at every start.
 pub(super) const UNFINISHED: &str = "unfinished";
 /// The pieces in which a blob is read.
-const PIECE_BYTES: u64 = 256 << 10;
+const PIECE_BYTES: usize = 256 << 10;
+/// How many of them are read at a time.
+const PIECES_AHEAD: usize = 2;
 
 pub(super) struct FolderBlobs(Arc<Inner>);
 
@@ -111,13 +114,15 @@ impl Blobs for FolderBlobs {
 
     async fn put_stream(&self, mut content: BlobStream) -> Result<Digest> {
         let mut unfinished = self.run(Unfinished::new).await?;
-        while let Some(piece) = content.next().await {
+        let mut next = content.next().await;
+        while let Some(piece) = next {
             let piece = piece.map_err(|error| Error::Source {
                 detail: error.to_string(),
             })?;
-            unfinished = self
-                .run(move |_inner| unfinished.write(&piece).map(|()| unfinished))
-                .await?;
+            let write = self.run(move |_inner| unfinished.write(&piece).map(|()| unfinished));
+            // While a piece is hashed and written the next one comes.
+            let (written, following) = tokio::join!(write, content.next());
+            (unfinished, next) = (written?, following);
         }
         self.run(move |_inner| unfinished.finish()).await
     }
@@ -369,26 +374,22 @@ fn read(file: File, range: &Range<u64>) -> io::Result<Bytes> {
     Ok(content.into())
 }
 
+/// Reads a range piece by piece, some ahead of the one that is taken.
 fn pieces(file: File, range: Range<u64>) -> BlobStream {
-    Box::pin(stream::try_unfold(
-        (file, range),
-        |(file, range)| async move {
-            if range.is_empty() {
-                return Ok(None);
-            }
-            let piece = range.start..range.end.min(range.start + PIECE_BYTES);
-            let reading = tokio::task::spawn_blocking(move || {
-                let content = read(file.try_clone()?, &piece)?;
-                if content.is_empty() {
-                    return Err(io::Error::from(ErrorKind::UnexpectedEof));
-                }
-                Ok((content, file))
-            });
-            let (content, file) = reading.await.map_err(io::Error::other)??;
-            let rest = range.start + content.len() as u64..range.end;
-            Ok(Some((content, (file, rest))))
-        },
-    ))
+    let file = Arc::new(file);
+    let begins = range.clone().step_by(PIECE_BYTES);
+    let read = move |begin| {
+        let file = Arc::clone(&file);
+        let bytes =
+            usize::try_from(range.end - begin).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut content = vec![0; bytes];
+            file.read_exact_at(&mut content, begin)?;
+            Ok(Bytes::from(content))
+        });
+        async { reading.await.map_err(io::Error::other)? }
+    };
+    Box::pin(stream::iter(begins).map(read).buffered(PIECES_AHEAD))
 }
 
 fn milliseconds(time: SystemTime) -> i64 {
