@@ -66,15 +66,32 @@ pub(super) fn runtime(
     })
 }
 
-/// Whether AWS's own client was installed into this folder.
+/// Whether AWS's own client was installed into this folder, and functions can read it: to them it would be missing.
 pub(super) fn check_client(client: &Path) -> io::Result<()> {
-    match client.join("awslambdaric").is_dir() {
-        true => Ok(()),
-        false => Err(io::Error::other(format!(
-            "{} has no awslambdaric in it",
-            client.display()
-        ))),
+    let package = client.join("awslambdaric");
+    if !package.is_dir() {
+        let text = format!("{} has no awslambdaric in it", client.display());
+        return Err(io::Error::other(text));
     }
+    // Without root functions run as this user; with it, as users that own nothing.
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let inside = fs::read_dir(&package)?.map(|entry| entry.map(|entry| entry.path()));
+    let paths = [Ok(client.to_owned()), Ok(package)];
+    for path in paths.into_iter().chain(inside) {
+        let path = path?;
+        let meta = fs::metadata(&path)?;
+        let needed = if meta.is_dir() { 0o5 } else { 0o4 };
+        if meta.permissions().mode() & needed != needed {
+            return Err(io::Error::other(format!(
+                "functions, which run as users of their own, cannot read {}; `chmod -R o+rX {}` lets them",
+                path.display(),
+                client.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the runtime that runs `id` on AWS's own client, which was installed into `client`.

@@ -46,6 +46,42 @@ fn every_identifier_works_or_says_why_not() {
 }
 
 #[test]
+fn a_client_of_aws_that_functions_cannot_read_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = folder.path().join("client");
+    let module = client.join("awslambdaric/__init__.py");
+    fs::create_dir_all(module.parent().unwrap()).unwrap();
+    fs::write(&module, "").unwrap();
+    let discover = || {
+        Catalogue::discover(&RuntimesConfig {
+            data: folder.path().join("data"),
+            aws_clients: BTreeMap::from([("python3.11".to_owned(), client.clone())]),
+            ..RuntimesConfig::default()
+        })
+    };
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let package = module.parent().unwrap();
+    for (path, usual) in [(&*client, 0o755), (package, 0o755), (&*module, 0o644)] {
+        mode(&client, 0o755);
+        mode(package, 0o755);
+        mode(&module, 0o644);
+        assert!(discover().is_ok(), "{}", path.display());
+        mode(path, usual & 0o700);
+        match discover() {
+            // Functions run as the user that owns it.
+            Ok(_) => assert!(!rustix::process::geteuid().is_root()),
+            Err(error) => {
+                let text = error.to_string();
+                let named = format!("cannot read {}; `chmod -R o+rX ", path.display());
+                assert!(text.contains(&named), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_policy_of_aws_refuses_what_aws_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let catalogue = catalogue(folder.path(), Policy::Aws, &[]).unwrap();
