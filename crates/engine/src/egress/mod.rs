@@ -103,7 +103,7 @@ impl EgressConfig {
     }
 }
 
-/// What has come of it so far, all functions together.
+/// What has come of it so far, all functions together, and of the connections that the server makes by the same rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EgressCounts {
     /// Connections that were let out.
@@ -136,6 +136,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    fn allowed(&self) {
+        self.allowed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn name_redirected(&self) {
         self.names_redirected.fetch_add(1, Ordering::Relaxed);
     }
@@ -363,7 +375,7 @@ impl Door {
 
     fn tell_refusal(&self, target: SocketAddrV4, why: &Refused) {
         let function = &self.function;
-        self.egress.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.egress.counts.refused();
         tracing::debug!(function, %target, %why, "an outbound connection was refused");
         let untold = {
             let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -442,7 +454,7 @@ async fn answer(door: &Door, inside: TcpStream, target: SocketAddrV4, cut: Cance
 async fn connect(door: &Door, mut inside: TcpStream, target: SocketAddrV4, cut: CancellationToken) {
     let function = &door.function;
     let counts = &door.egress.counts;
-    counts.allowed.fetch_add(1, Ordering::Relaxed);
+    counts.allowed();
     tracing::debug!(function, %target, "an outbound connection was allowed");
     let connecting = async {
         let connected = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(target));
@@ -459,7 +471,7 @@ async fn connect(door: &Door, mut inside: TcpStream, target: SocketAddrV4, cut: 
     let mut outside = match connected {
         Ok(outside) => outside,
         Err(error) => {
-            counts.failed.fetch_add(1, Ordering::Relaxed);
+            counts.failed();
             tracing::debug!(function, %target, %error, "an outbound connection was not accepted by its target");
             return reset(&inside);
         }

@@ -35,6 +35,19 @@ impl Egress {
     /// Connects to a host by the rules for functions. What a name leads to is judged and then connected to, so that a name
     /// that leads elsewhere the next time leads nowhere.
     pub(crate) async fn reach(&self, host: &str, port: u16) -> Result<TcpStream, NoWay> {
+        let reached = self.way_to(host, port).await;
+        match &reached {
+            Ok(_) => self.counts.allowed(),
+            Err(NoWay::Closed(_)) => self.counts.refused(),
+            Err(NoWay::Failed(_)) => self.counts.failed(),
+        }
+        let why = reached.as_ref().err();
+        let why = why.map_or_else(|| "it is open".to_owned(), NoWay::to_string);
+        tracing::debug!(host, port, why, "the server's own connection was decided");
+        reached
+    }
+
+    async fn way_to(&self, host: &str, port: u16) -> Result<TcpStream, NoWay> {
         let Some(internet) = &self.internet else {
             let text = "The operator of this server has not opened the internet (internet).";
             return Err(NoWay::Closed(text.to_owned()));
