@@ -24,7 +24,7 @@ SDKS = m.BINARY.parent.parent / "test-sdks" / "data"
 class Place:
     """A server of this file's own, with the SDKs that could be added to it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **env):
         self.data = pathlib.Path(folder) / "data"
         listed = m.run("runtime", "list", "--data", SDKS).stdout
         self.found = re.findall(r"^(python\d\.\d+) ", listed, re.MULTILINE)
@@ -40,7 +40,7 @@ class Place:
             if added.returncode != 0:
                 assert "does not reach its package index" in added.stderr, added.stderr
                 self.missing[runtime] = "the package index is not reached"
-        self.server = m.Mayfly(self.data, env={"MAYFLY_LOG_LEVEL": "info,engine=debug"})
+        self.server = m.Mayfly(self.data, env={"MAYFLY_LOG_LEVEL": "info,engine=debug", **env})
         self.data.mkdir(mode=0o700)
         (self.data / "format").write_text("mayfly 1\n")
         (self.data / "sdk").symlink_to(SDKS / "sdk")
@@ -247,6 +247,77 @@ def test_the_host_says_service_and_region(place):
     assert right_too[0] == 200, right_too
     assert region[0] == 403 and "Credential should be scoped to" in region[1], region
     assert service[0] == 400 and "InvalidAction" in service[1], service
+
+
+# A client that init made outlives the keys that it began with; `ended` is what is said of those then.
+KEPT = """
+import json, os, time, uuid
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+import boto3
+from botocore.exceptions import ClientError
+STS = boto3.client("sts")
+INIT = str(uuid.uuid4())
+
+def keys():
+    return STS._request_signer._credentials.get_frozen_credentials()
+
+def ask(token):
+    request = Request(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"], headers={"Authorization": token})
+    try:
+        return sorted(json.load(urlopen(request)))
+    except HTTPError as error:
+        return error.code
+
+def lambda_handler(event, context):
+    out = {"init": INIT, "keys": [n for n in os.environ if "ACCESS_KEY" in n or "SESSION_TOKEN" in n]}
+    if not out["keys"]:
+        out["own"] = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+        out["asked"] = [ask(out["own"]), ask(event.get("stolen", ""))]
+    if event.get("outlive"):
+        old = keys()
+        out["before"] = STS.get_caller_identity()["Arn"]
+        fixed = boto3.client("sts", aws_access_key_id=old.access_key, aws_secret_access_key=old.secret_key,
+                             aws_session_token=old.token)
+        while "ended" not in out:
+            try:
+                fixed.get_caller_identity()
+                time.sleep(0.1)
+            except ClientError as error:
+                out["ended"] = error.response["Error"]["Code"]
+        out["after"] = STS.get_caller_identity()["Arn"]
+        out["new"] = keys().access_key != old.access_key
+    return out
+"""
+
+
+def test_a_kept_client_outlives_its_credentials():
+    with m.temporary_folder() as folder:
+        short = Place(folder, MAYFLY_RENEWED_SESSION_SECONDS="4")
+        if m.PYTHON in short.missing:
+            pytest.skip(short.missing[m.PYTHON])
+        snap_start = {"ApplyOn": "PublishedVersions"}
+        one, other = (short.function(m.PYTHON, KEPT, SnapStart=snap_start) for _ in range(2))
+        for function in one, other:
+            short.client.publish_version(FunctionName=function.name)
+        for function in one, other:
+            waiter = short.client.get_waiter("published_version_active")
+            waiter.wait(FunctionName=function.name, Qualifier="1")
+
+        def fork(function, **event):
+            reply = function.call(event, Qualifier="1")
+            assert "FunctionError" not in reply and not reply["payload"]["keys"], (reply["payload"], reply["log"])
+            return reply["payload"]
+
+        first = fork(one)
+        said = fork(one, outlive=True)
+        assert said["init"] == first["init"], "init ran once, in the template"
+        who = f"arn:aws:sts::123456789012:assumed-role/basic/{one.name}"
+        assert (said["before"], said["ended"], said["after"], said["new"]) == (who, "ExpiredToken", who, True)
+        own, stranger = fork(other, stolen=first["own"])["asked"]
+        assert own == ["AccessKeyId", "Expiration", "SecretAccessKey", "Token"]
+        assert stranger == 403, "one environment's token is nothing to another"
+        assert short.server.stop() == 0
 
 
 def test_what_sandboxes_trust_is_their_own(place):

@@ -21,6 +21,9 @@ CLONE_NEWPID = 0x20000000
 # Numbers that the host's `zygote.rs` and `init.rs` give: what comes with an order, in order.
 READY, END, OUTPUT, FRAMES, MOUNTS, PIDS = 0, 1, 2, 3, 4, 5
 PLACEHOLDER = "MAYFLY-TEMPLATE"
+# botocore's name of the provider that asks for credentials.
+CONTAINER = "container-role"
+CREDENTIALS_SECONDS_MAX = 10
 # Files that init left in /tmp are written again by every child, up to this.
 TMP_BYTES_MAX = 1 << 20
 TMP_FILES_MAX = 256
@@ -176,6 +179,43 @@ def holds_placeholder(credentials):
     return getattr(credentials, "access_key", None) == PLACEHOLDER
 
 
+def make_refreshable(credentials):
+    """Makes an object that init made of the placeholder one that asks for credentials when it is used, and again before
+    they end: as if the SDK had found this environment's variables."""
+    from botocore.credentials import RefreshableCredentials
+
+    nothing = {"access_key": "", "secret_key": "", "token": "", "expiry_time": "1970-01-01T00:00:00Z"}
+    refreshable = RefreshableCredentials.create_from_metadata(nothing, ask_for_credentials, CONTAINER)
+    credentials.__class__ = RefreshableCredentials
+    credentials.__dict__.clear()
+    credentials.__dict__.update(refreshable.__dict__)
+
+
+def ask_for_credentials():
+    """What the SDK's own provider for containers asks for."""
+    from botocore.exceptions import CredentialRetrievalError
+    from http.client import HTTPConnection
+    from urllib.parse import urlsplit
+
+    url = urlsplit(os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"])
+    connection = HTTPConnection(url.netloc, timeout=CREDENTIALS_SECONDS_MAX)
+    try:
+        token = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
+        connection.request("GET", url.path, headers={"Authorization": token})
+        reply = connection.getresponse()
+        found = json.loads(reply.read().decode("utf-8"))
+    finally:
+        connection.close()
+    if reply.status != 200:
+        raise CredentialRetrievalError(provider=CONTAINER, error_msg=found.get("errorMessage"))
+    return {
+        "access_key": found["AccessKeyId"],
+        "secret_key": found["SecretAccessKey"],
+        "token": found["Token"],
+        "expiry_time": found["Expiration"],
+    }
+
+
 def seed_again():
     """Generators that were seeded before the fork would give the same numbers in every child."""
     random = sys.modules.get("random")
@@ -308,10 +348,11 @@ class Template(object):
         for name, value in assignment["environment"].items():
             if self.given.get(name) != value:
                 os.environ[name] = value
+        for name in [name for name, value in self.given.items() if value == PLACEHOLDER]:
+            if os.environ.get(name) == PLACEHOLDER:
+                del os.environ[name]
         for credentials in self.credentials:
-            credentials.access_key = os.environ.get("AWS_ACCESS_KEY_ID")
-            credentials.secret_key = os.environ.get("AWS_SECRET_ACCESS_KEY")
-            credentials.token = os.environ.get("AWS_SESSION_TOKEN")
+            make_refreshable(credentials)
         os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
         self.leftovers.restore()
         seed_again()

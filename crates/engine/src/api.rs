@@ -7,12 +7,14 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html>.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::grant::{CREDENTIALS_PATH, Denied, Grant};
 use crate::http::{Body, BodyPart, Connection, Head, Method};
 use crate::spec::RESPONSE_BYTES_MAX;
 
@@ -27,6 +29,7 @@ const BAD_REQUEST: &str = "400 Bad Request";
 const FORBIDDEN: &str = "403 Forbidden";
 const NOT_FOUND: &str = "404 Not Found";
 const TOO_LARGE: &str = "413 Payload Too Large";
+const INTERNAL: &str = "500 Internal Server Error";
 const NOT_IMPLEMENTED: &str = "501 Not Implemented";
 
 /// What a request meant for the environment.
@@ -77,6 +80,7 @@ pub(crate) struct RuntimeError {
 pub(crate) struct Api {
     state: Mutex<State>,
     function: FunctionFacts,
+    grant: Arc<Grant>,
 }
 
 /// What an extension is told when it registers.
@@ -113,13 +117,14 @@ pub(crate) struct Extension {
 }
 
 impl Api {
-    pub(crate) fn new(function: FunctionFacts, external: Vec<String>) -> Api {
+    pub(crate) fn new(function: FunctionFacts, external: Vec<String>, grant: Arc<Grant>) -> Api {
         Api {
             state: Mutex::new(State {
                 external,
                 ..State::default()
             }),
             function,
+            grant,
         }
     }
 
@@ -199,6 +204,7 @@ enum Route {
     ExtensionInitError,
     ExtensionExitError,
     Telemetry,
+    Credentials,
     Unknown,
 }
 
@@ -225,6 +231,7 @@ impl Route {
             (Method::Post, "/2020-01-01/extension/init/error") => Route::ExtensionInitError,
             (Method::Post, "/2020-01-01/extension/exit/error") => Route::ExtensionExitError,
             (Method::Put, "/2020-08-15/logs" | "/2022-07-01/telemetry") => Route::Telemetry,
+            (Method::Get, CREDENTIALS_PATH) => Route::Credentials,
             _ => Route::Unknown,
         }
     }
@@ -327,6 +334,7 @@ impl Client {
             Route::ExtensionNext => self.extension_next(api, head),
             Route::ExtensionInitError => self.extension_error(api, head, "Extension.InitError"),
             Route::ExtensionExitError => self.extension_error(api, head, "Extension.ExitError"),
+            Route::Credentials => self.credentials(api, head),
             Route::Telemetry => self.refuse(
                 NOT_IMPLEMENTED,
                 "Telemetry.NotSupported",
@@ -486,6 +494,29 @@ impl Client {
     fn accepted(&mut self) {
         self.connection
             .reply(ACCEPTED, &[], b"{\"status\":\"OK\"}\n");
+    }
+
+    fn credentials(&mut self, api: &Api, head: &Head) -> Happening {
+        match api
+            .grant
+            .answer(head.header("authorization"), SystemTime::now())
+        {
+            Ok(document) => {
+                let kind = [("Content-Type", "application/json")];
+                self.connection.reply(OK, &kind, document.as_bytes());
+                Happening::Nothing
+            }
+            Err(Denied::Stranger) => {
+                let text = "The authorization token is not that of this environment.";
+                self.refuse(FORBIDDEN, "Forbidden", text)
+            }
+            Err(Denied::Role(why)) => {
+                let function = &api.function.name;
+                tracing::error!(function, why, "a function got no credentials");
+                let text = "The execution role cannot be assumed.";
+                self.refuse(INTERNAL, "CredentialsError", text)
+            }
+        }
     }
 
     fn plain(&mut self, status: &str, body: &[u8]) -> Happening {

@@ -25,6 +25,7 @@ use crate::api::{Api, Client, FunctionFacts, Happening};
 use crate::egress::Door;
 use crate::events::LogTarget;
 use crate::failure::Failure;
+use crate::grant::Grant;
 use crate::http::Connection;
 use crate::launch::{errno_text, external_extensions, provided_bootstrap};
 use crate::log::{Log, Pipes, TELEMETRY_FD};
@@ -34,7 +35,7 @@ use crate::provision::Keep;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::shared::Shared;
 use crate::slots::{self, Parked, Slot};
-use crate::spec::{Credentials, FunctionSpec, Initialization, Refusal};
+use crate::spec::{FunctionSpec, Initialization, Lasting, Refusal};
 use crate::templates::Template;
 use crate::variables::{extension_variables, runtime_variables};
 
@@ -115,7 +116,7 @@ pub(crate) struct Environment {
     pub(crate) api: Arc<Api>,
     pub(crate) log: Arc<Log>,
     pipes: Pipes,
-    credentials: Credentials,
+    grant: Arc<Grant>,
     /// The runtime's connection that the current owner drives itself.
     pub(crate) active: Option<Client>,
     /// The runtime's connection that waits for the next event.
@@ -196,7 +197,6 @@ impl Environment {
         room: Room,
         initialization: Initialization,
     ) -> Result<Environment, Refusal> {
-        let credentials = (spec.credentials)().map_err(Refusal::Credentials)?;
         if !shared.egress.has(spec.network) {
             let text = "the function may reach the internet, and this engine has no way there";
             return Err(internal(text));
@@ -217,6 +217,12 @@ impl Environment {
             parent,
             restored,
         } = slot;
+        let is_asked = restored || initialization == Initialization::SnapStart;
+        let grant = match is_asked {
+            true => Grant::asked(spec.credentials.clone(), SystemTime::now()),
+            false => (spec.credentials)(Lasting::Long).map(Grant::Keys),
+        };
+        let grant = Arc::new(grant.map_err(Refusal::Credentials)?);
         // A fork of a template has the files of its function already.
         let late = slots::late(spec, false);
         let late = Late {
@@ -266,10 +272,10 @@ impl Environment {
             shared: shared.clone(),
             spec: spec.clone(),
             handle,
-            api: Arc::new(Api::new(facts, external.clone())),
+            api: Arc::new(Api::new(facts, external.clone(), grant.clone())),
             log,
             pipes,
-            credentials,
+            grant,
             active: None,
             waiting: None,
             extensions: Vec::new(),
@@ -326,8 +332,7 @@ impl Environment {
     async fn boot_processes(&mut self, trace_id: Option<&str>) -> Result<(), Failure> {
         let stream = self.log.stream().to_owned();
         for name in self.external.clone() {
-            let env =
-                extension_variables(&self.spec, self.initialization, &self.credentials, &stream);
+            let env = extension_variables(&self.spec, self.initialization, &self.grant, &stream);
             let path = format!("/opt/extensions/{name}");
             let launched = self
                 .spawn(Who::Extension(name.clone()), vec![path], env, "/")
@@ -343,7 +348,7 @@ impl Environment {
         let env = runtime_variables(
             &self.spec,
             self.initialization,
-            &self.credentials,
+            &self.grant,
             &stream,
             trace_id,
         );
@@ -704,15 +709,16 @@ impl Environment {
 
     /// Whether it may be used again: not retired, alive, its credentials good for another invocation.
     pub(crate) fn usable(&self) -> bool {
-        let latest_end = SystemTime::now() + self.spec.timeout + CREDENTIALS_MARGIN;
+        let now = SystemTime::now();
+        let latest_end = now + self.spec.timeout + CREDENTIALS_MARGIN;
         !self.handle.retired.load(Ordering::Acquire)
-            && self.credentials.expires > latest_end
+            && self.grant.ends(now) > latest_end
             && self.alive()
     }
 
     /// When its credentials end.
     pub(crate) fn expires(&self) -> SystemTime {
-        self.credentials.expires
+        self.grant.ends(SystemTime::now())
     }
 
     fn alive(&self) -> bool {

@@ -10,6 +10,7 @@ mod egress;
 mod environment;
 mod events;
 mod failure;
+mod grant;
 mod http;
 mod invoke;
 mod launch;
@@ -40,8 +41,8 @@ pub use events::{Events, LogLine, LogTarget, Serving};
 pub use provision::{Provision, ProvisionFailure, Provisioned, ProvisionedUse};
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Initialization, Invocation,
-    LOG_TAIL_BYTES, LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part, PoolKey,
-    Prepared, RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason, Unprepared,
+    LOG_TAIL_BYTES, Lasting, LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part,
+    PoolKey, Prepared, RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason, Unprepared,
 };
 pub use variables::RESERVED_VARIABLES;
 

@@ -141,8 +141,18 @@ pub enum NetworkPolicy {
     Internet,
 }
 
-/// Called when an environment starts, and never for an invocation. May take a moment, must not block for long.
-pub type CredentialsSource = Arc<dyn Fn() -> Result<Credentials, String> + Send + Sync>;
+/// Called when an environment starts, and when one that asks for its credentials needs new ones. May take a moment, must not
+/// block for long.
+pub type CredentialsSource = Arc<dyn Fn(Lasting) -> Result<Credentials, String> + Send + Sync>;
+
+/// How long credentials are to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// As long as a session can be: the environment ends before them.
+    Long,
+    /// As long as the operator likes: there are new ones before they end.
+    Renewed,
+}
 
 /// Temporary credentials of the execution role.
 #[derive(Clone)]
@@ -153,7 +163,7 @@ pub struct Credentials {
     pub secret_access_key: String,
     /// `AWS_SESSION_TOKEN`.
     pub session_token: String,
-    /// When they end; the environment is retired before that.
+    /// When they end. The environment is retired before that, or asks for others.
     pub expires: SystemTime,
 }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::environment::log_target;
+use crate::grant::Grant;
 use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::shared::Shared;
 use crate::slots::{Kind, late, plan};
@@ -395,13 +396,13 @@ fn start(
     }
 }
 
-fn placeholder() -> Credentials {
-    Credentials {
+fn placeholder() -> Grant {
+    Grant::Keys(Credentials {
         access_key_id: PLACEHOLDER.to_owned(),
         secret_access_key: PLACEHOLDER.to_owned(),
         session_token: PLACEHOLDER.to_owned(),
         expires: SystemTime::UNIX_EPOCH,
-    }
+    })
 }
 
 /// Ends templates. Each waits until nothing of it is left, so not on this thread.

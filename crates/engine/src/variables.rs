@@ -1,8 +1,9 @@
 //! The environment variables of a function and of its extensions
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>).
 
+use crate::grant::Grant;
 use crate::runtimes::{Family, Runtime};
-use crate::spec::{Credentials, FunctionSpec, Initialization, LogFormat};
+use crate::spec::{FunctionSpec, Initialization, LogFormat};
 
 /// Names that a function's configuration may not set.
 pub const RESERVED_VARIABLES: &[&str] = &[
@@ -52,12 +53,12 @@ const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
 pub(crate) fn runtime_variables(
     spec: &FunctionSpec,
     initialization: Initialization,
-    credentials: &Credentials,
+    grant: &Grant,
     log_stream: &str,
     trace_id: Option<&str>,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
-    set.common(spec, initialization, credentials, log_stream);
+    set.common(spec, initialization, grant, log_stream);
     set.put("_HANDLER", &spec.handler);
     if let Some(trace_id) = trace_id {
         set.put("_X_AMZN_TRACE_ID", trace_id);
@@ -116,11 +117,11 @@ pub(crate) fn binds_at_start(name: &str) -> bool {
 pub(crate) fn extension_variables(
     spec: &FunctionSpec,
     initialization: Initialization,
-    credentials: &Credentials,
+    grant: &Grant,
     log_stream: &str,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
-    set.common(spec, initialization, credentials, log_stream);
+    set.common(spec, initialization, grant, log_stream);
     set.rest(spec);
     set.0
         .retain(|(name, _)| !name.starts_with('_') && !NOT_FOR_EXTENSIONS.contains(&name.as_str()));
@@ -142,13 +143,13 @@ impl Set {
         &mut self,
         spec: &FunctionSpec,
         initialization: Initialization,
-        credentials: &Credentials,
+        grant: &Grant,
         log_stream: &str,
     ) {
         let provided = spec.runtime.family == Family::Provided;
-        self.put("AWS_ACCESS_KEY_ID", &credentials.access_key_id);
-        self.put("AWS_SECRET_ACCESS_KEY", &credentials.secret_access_key);
-        self.put("AWS_SESSION_TOKEN", &credentials.session_token);
+        for (name, value) in grant.variables() {
+            self.put(name, &value);
+        }
         self.put("AWS_REGION", &spec.region);
         self.put("AWS_DEFAULT_REGION", &spec.region);
         if !provided {

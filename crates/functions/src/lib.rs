@@ -71,7 +71,7 @@ pub use archive::{Refused, unpack};
 pub use download::DOWNLOAD_PATH;
 pub use error::Error;
 pub use executor::{Executor, Preparing, Running};
-pub use roles::Roles;
+pub use roles::{Roles, SESSION_MAX};
 pub use sink::{Endpoint, Sink};
 pub use source::{ObjectName, Objects, Unread};
 
@@ -97,6 +97,8 @@ pub struct Config {
     pub internet_by_tag: bool,
     /// Whether environments are forks of a template without SnapStart, unless the tag `mayfly:template` says otherwise.
     pub templates: bool,
+    /// How long the credentials of an execution role are good that an environment asks for, again and again.
+    pub renewed_session: Duration,
     /// Executions at once in an account and region.
     pub account_concurrency: u32,
     /// A number from 0 to 1, without it, which decides for aliases that share their invocations.
@@ -113,6 +115,7 @@ impl Config {
             network: NetworkPolicy::default(),
             internet_by_tag: false,
             templates: false,
+            renewed_session: SESSION_MAX,
             account_concurrency: engine::ACCOUNT_CONCURRENCY_DEFAULT,
             random,
         }

@@ -8,16 +8,21 @@ use wire::{AccountId, Arn, Ask, Authorizer, Caller, Context, Keys, Scope};
 
 /// Who assumes execution roles.
 pub(crate) const SERVICE: &str = "lambda.amazonaws.com";
-/// How long an environment's credentials are good: as long as IAM lets a session of a role be. An environment ends before.
-const SESSION: Duration = Duration::from_secs(12 * 3600);
+/// As long as IAM lets a session of a role be.
+pub const SESSION_MAX: Duration = Duration::from_secs(12 * 3600);
 
 /// Execution roles, and what callers may do beyond what the router asked. Never touches the disk.
 pub trait Roles: Authorizer {
     /// Whether there is this role and it lets Lambda assume it for the function.
     fn assumable(&self, role: &str, function: &Arn) -> bool;
 
-    /// Credentials of a session of the role, named after the function; the error is for operators.
-    fn credentials(&self, role: &str, function: &Arn) -> Result<Credentials, String>;
+    /// Credentials of a session of the role, named after the function, that are good for so long; the error is for operators.
+    fn credentials(
+        &self,
+        role: &str,
+        function: &Arn,
+        lasting: Duration,
+    ) -> Result<Credentials, String>;
 
     /// A session of the role, for a service that acts on behalf of `source`; the error is for operators.
     fn session(&self, role: &Arn, service: &str, source: &Arn) -> Result<Caller, String>;
@@ -31,11 +36,18 @@ impl Roles for Identity {
         Arn::parse(role).is_some_and(|role| self.may_assume(&session(&role, function)).is_ok())
     }
 
-    fn credentials(&self, role: &str, function: &Arn) -> Result<Credentials, String> {
+    fn credentials(
+        &self,
+        role: &str,
+        function: &Arn,
+        lasting: Duration,
+    ) -> Result<Credentials, String> {
         let role = Arn::parse(role).ok_or_else(|| format!("{role} is no ARN"))?;
-        let made = self
-            .role_session(&session(&role, function))
-            .map_err(|error| error.to_string())?;
+        let made = self.role_session(&RoleSession {
+            duration: lasting,
+            ..session(&role, function)
+        });
+        let made = made.map_err(|error| error.to_string())?;
         let expires_ms = u64::try_from(made.expires_ms).unwrap_or_default();
         Ok(Credentials {
             access_key_id: made.access_key_id,
@@ -91,7 +103,7 @@ fn session<'a>(role: &'a Arn, function: &'a Arn) -> RoleSession<'a> {
         service: SERVICE,
         source_arn: Some(function),
         region: function.region(),
-        duration: SESSION,
+        duration: SESSION_MAX,
     }
 }
 

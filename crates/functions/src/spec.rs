@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{FunctionSpec, Initialization, LogConfig, LogFormat, LogLevel, PoolKey};
+use engine::{FunctionSpec, Initialization, Lasting, LogConfig, LogFormat, LogLevel, PoolKey};
 use wire::{Arn, Scope};
 
 use crate::Inner;
@@ -12,6 +12,7 @@ use crate::configuration::version_name;
 use crate::error::Error;
 use crate::name::LATEST;
 use crate::record::{Content, Logging};
+use crate::roles::SESSION_MAX;
 use crate::state::Runnable;
 use crate::wishes::Wishes;
 
@@ -69,6 +70,7 @@ impl Inner {
         let layers: Vec<Package> = content.layers.iter().map(|l| l.package.clone()).collect();
         let (roles, role) = (Arc::clone(&self.roles), content.role.clone());
         let function = Arn::function(at, name, None);
+        let renewed = self.config.renewed_session;
         let spec = Arc::new(FunctionSpec {
             key: key(at, name, version, &content.id, wishes),
             pool: pool(at, name),
@@ -91,7 +93,13 @@ impl Inner {
                 .into_iter()
                 .collect(),
             log: log_config(name, &content.role, &content.logging),
-            credentials: Arc::new(move || roles.credentials(&role, &function)),
+            credentials: Arc::new(move |lasting| {
+                let lasting = match lasting {
+                    Lasting::Long => SESSION_MAX,
+                    Lasting::Renewed => renewed,
+                };
+                roles.credentials(&role, &function, lasting)
+            }),
             network: wishes.network,
             initialization: match content.snap_start && version.is_some() {
                 true => Initialization::SnapStart,

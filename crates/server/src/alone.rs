@@ -64,7 +64,7 @@ impl Alone {
                 system_level: LogLevel::Info,
                 role: "".into(),
             },
-            credentials: Arc::new(|| Ok(no_credentials())),
+            credentials: Arc::new(|_| Ok(no_credentials())),
             network: NetworkPolicy::Endpoint,
             initialization: Initialization::OnDemand,
             template: false,

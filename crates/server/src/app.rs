@@ -452,6 +452,7 @@ fn functions_config(config: &Config, folder: &Folder, runtimes: Catalogue) -> fu
         },
         internet_by_tag: config.internet_by_tag,
         templates: config.templates,
+        renewed_session: config.renewed_session,
         account_concurrency: config.concurrency,
         ..functions::Config::new(folder.path().join("functions"), runtimes)
     }

@@ -186,7 +186,7 @@ impl Bed {
                 application_level: LogLevel::Info,
                 system_level: LogLevel::Info,
             },
-            credentials: Arc::new(|| {
+            credentials: Arc::new(|_| {
                 Ok(Credentials {
                     access_key_id: "ASIAEXAMPLE".to_owned(),
                     secret_access_key: "secret".to_owned(),

@@ -459,8 +459,8 @@ async fn expiring_credentials_are_not_used() {
     let bed = Bed::new();
     let mut spec = bed.function("def handler(event, context):\n    return 1\n");
     let credentials = spec.credentials.clone();
-    spec.credentials = Arc::new(move || {
-        let mut soon = credentials()?;
+    spec.credentials = Arc::new(move |lasting| {
+        let mut soon = credentials(lasting)?;
         soon.expires = std::time::SystemTime::now() + Duration::from_secs(30);
         Ok(soon)
     });

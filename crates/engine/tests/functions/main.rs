@@ -3,6 +3,7 @@
 
 mod bed;
 mod catalogue;
+mod credentials;
 mod inputs;
 mod leaks;
 mod life;

@@ -108,7 +108,7 @@ async fn credentials_that_end_soon_are_replaced_before() {
     spec.timeout = Duration::from_secs(1);
     let made = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let count = made.clone();
-    spec.credentials = Arc::new(move || {
+    spec.credentials = Arc::new(move |_| {
         // The first ones are good for an invocation, but not for long.
         let first = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
         let good = Duration::from_secs(if first { 120 } else { 3600 });

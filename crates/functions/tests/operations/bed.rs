@@ -73,7 +73,7 @@ impl Roles for AnyRole {
     fn assumable(&self, role: &str, _: &Arn) -> bool {
         !role.contains("/no-")
     }
-    fn credentials(&self, _: &str, _: &Arn) -> Result<Credentials, String> {
+    fn credentials(&self, _: &str, _: &Arn, _: Duration) -> Result<Credentials, String> {
         Err("not in this test".to_owned())
     }
     fn session(&self, _: &Arn, _: &str, _: &Arn) -> Result<Caller, String> {

@@ -259,6 +259,22 @@ pub const KEYS: &[Key] = &[
         set: |draft, value| put(&mut draft.templates, switch(value)),
     },
     Key {
+        name: "renewed_session_seconds",
+        form: Form::Number,
+        default: "43200",
+        help: "How long the credentials of its role are good that an environment with SnapStart or a template asks for, at \
+               most 43200 (12 hours). SDKs ask for new ones before these end. Other environments have credentials for \
+               12 hours among their variables, and end before them.",
+        set: |draft, value| {
+            let seconds = at_least_one(value)?;
+            if seconds > functions::SESSION_MAX.as_secs() {
+                return Err("longer than a session of a role may be, 43200 seconds".to_owned());
+            }
+            draft.renewed_session_seconds = seconds;
+            Ok(())
+        },
+    },
+    Key {
         name: "internet",
         form: Form::Switch,
         default: "false",
