@@ -230,6 +230,7 @@ impl Host {
             peak: AtomicU64::new(0),
             held: AtomicU64::new(0),
             charge,
+            counted: AtomicU64::new(0),
             look: AtomicU64::new(0),
             kills: AtomicU64::new(0),
         });
@@ -419,6 +420,8 @@ pub(crate) struct Inner {
     /// What it held when it was looked at last.
     held: AtomicU64,
     charge: Option<Charge>,
+    /// The charge when its memory was counted last.
+    counted: AtomicU64,
     /// When it is to be looked at again, as the warden counts.
     pub(crate) look: AtomicU64,
     /// Times the warden killed.
@@ -624,6 +627,7 @@ impl Sandbox {
     /// Starts the memory high-water mark anew.
     pub fn reset_peak(&self) {
         self.inner.peak.store(0, Ordering::Release);
+        self.inner.counted.store(0, Ordering::Release);
         for pid in self.inner.processes() {
             // Sets VmHWM to the current size; a process that is just ending needs none.
             let _ = std::fs::write(format!("/proc/{pid}/clear_refs"), "5");
@@ -761,13 +765,13 @@ impl Inner {
     pub fn check_memory(&self) {
         let limit = self.memory_bytes.load(Ordering::Acquire);
         if let Some(charge) = &self.charge {
-            // Most of the time it settles the matter.
-            let settled = self.peak.load(Ordering::Acquire).min(limit);
+            // No more than there was when all was counted last: most of the time that settles the matter.
             let charged = charge.bytes();
-            if charged <= settled {
+            if charged <= self.counted.load(Ordering::Acquire).min(limit) {
                 self.held.store(charged, Ordering::Release);
                 return;
             }
+            self.counted.store(charged, Ordering::Release);
         }
         let Ok(held) = self.held_bytes() else { return };
         self.held.store(held, Ordering::Release);
