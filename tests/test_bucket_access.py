@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import urllib.request
 
 import boto3
 import boto3.s3.transfer
@@ -10,6 +11,7 @@ import botocore.auth
 import botocore.config
 import botocore.exceptions
 import botocore.handlers
+import pytest
 
 import mayfly as m
 from s3 import MIB, aws, error_code, fetch, keys, where
@@ -229,6 +231,102 @@ class TestAccess:
                 "GET", "/k", service="s3", sign=botocore.auth.S3SigV4Auth, headers={"Host": f"{host}:{server.port}"}
             )
             assert (status, body) == (200, b"x"), host
+
+
+def post(url, fields, content, name="a b.txt"):
+    """What a browser sends for a form: status, headers, body."""
+    edge = "----edge"
+    parts = [f'--{edge}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n' for k, v in fields.items()]
+    file = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: a/b\r\n\r\n'
+    body = "".join([*parts, file]).encode() + content + f"\r\n--{edge}--\r\n".encode()
+    return fetch(url, body, "POST", {"Content-Type": f"multipart/form-data; boundary={edge}"})
+
+
+class TestForms:
+    @pytest.mark.parametrize("version", ["s3", "s3v4"])
+    def test_uploads_from_a_form(self, s3, bucket, version):
+        client = boto3.client("s3", config=botocore.config.Config(signature_version=version), **where(s3))
+        wanted = {"acl": "private", "Content-Type": "text/plain", "x-amz-meta-a": "b"}
+        wanted["tagging"] = "<Tagging><TagSet><Tag><Key>t</Key><Value>1 + 2</Value></Tag></TagSet></Tagging>"
+        conditions = [{name: value} for name, value in wanted.items()] + [["content-length-range", 1, 2 * MIB]]
+        form = client.generate_presigned_post(bucket, "in/${filename}", dict(wanted), conditions)
+        content = b"\r\n--" + os.urandom(MIB) + b"\r\n----edg"
+        status, headers, body = post(form["url"], form["fields"], content)
+        assert (status, body) == (204, b""), body
+        got = s3.get_object(Bucket=bucket, Key="in/a b.txt")
+        assert (got["Body"].read(), got["ContentType"], got["Metadata"]) == (content, "text/plain", {"a": "b"})
+        assert got["ETag"] == headers["ETag"]
+        assert headers["Location"].endswith(f"/{bucket}/in/a%20b.txt")
+        tags = s3.get_object_tagging(Bucket=bucket, Key="in/a b.txt")["TagSet"]
+        assert tags == [{"Key": "t", "Value": "1 + 2"}]
+        for changed, content, expected in [
+            ({"x-amz-meta-a": "c"}, b"x", (403, "AccessDenied")),
+            ({"x-amz-meta-b": "c"}, b"x", (403, "AccessDenied")),
+            ({"key": "out/a"}, b"x", (403, "AccessDenied")),
+            ({"policy": "e30="}, b"x", (403, "SignatureDoesNotMatch")),
+            ({}, b"", (400, "EntityTooSmall")),
+            ({}, b"x" * (2 * MIB + 1), (400, "EntityTooLarge")),
+            ({"x-ignore-long": "x" * 50_000}, b"x", (400, "MaxPostPreDataLengthExceeded")),
+        ]:
+            status, _, body = post(form["url"], form["fields"] | changed, content)
+            assert (status, error_code(body)) == expected, (changed, body)
+        assert keys(s3.list_objects_v2(Bucket=bucket)) == ["in/a b.txt"]
+
+    def test_answers_to_a_form(self, s3, bucket):
+        def asked(**wanted):
+            form = s3.generate_presigned_post(bucket, "k", dict(wanted), [{name: wanted[name]} for name in wanted])
+            return post(form["url"], form["fields"], b"x")
+
+        assert asked(success_action_status="200")[0] == 200
+        status, _, body = asked(success_action_status="201")
+        assert status == 201 and b"<PostResponse><Location>" in body and f"<Bucket>{bucket}</Bucket>".encode() in body
+        assert asked(success_action_status="404")[0] == 204
+
+        class Stays(urllib.request.HTTPRedirectHandler):
+            def redirect_request(self, *_):
+                return None
+
+        urllib.request.install_opener(urllib.request.build_opener(Stays))
+        try:
+            status, headers, _ = asked(success_action_redirect="https://example.com/done?a=b")
+        finally:
+            urllib.request.install_opener(urllib.request.build_opener())
+        assert status == 303
+        assert headers["Location"].startswith(f"https://example.com/done?a=b&bucket={bucket}&key=k&etag=%22")
+
+    def test_whose_form_it_is(self, server, user, s3, bucket):
+        late = s3.generate_presigned_post(bucket, "k", ExpiresIn=-1)
+        status, _, body = post(late["url"], late["fields"], b"x")
+        assert (status, error_code(body)) == (403, "AccessDenied") and b"Policy expired" in body
+        # The signer must be allowed what the form does.
+        stranger = server.client("s3", user({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}))
+        form = stranger.generate_presigned_post(bucket, "k")
+        status, _, body = post(form["url"], form["fields"], b"x")
+        assert (status, error_code(body)) == (403, "AccessDenied") and b"s3:PutObject" in body
+        unsigned = {"key": "k"}
+        for fields, code in [
+            (unsigned, "AccessDenied"),
+            (unsigned | {"policy": form["fields"]["policy"]}, "AccessDenied"),
+            ({}, "InvalidArgument"),
+        ]:
+            status, _, body = post(form["url"], fields, b"x")
+            assert error_code(body) == code, (fields, body)
+        # A condition of a policy sees how it came.
+        policy = {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": f"arn:aws:s3:::{bucket}/*",
+                "Condition": {"StringEquals": {"s3:authType": "POST"}},
+            },
+        }
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+        s3.put_object(Bucket=bucket, Key="other")
+        form = s3.generate_presigned_post(bucket, "k")
+        assert post(form["url"], form["fields"], b"x")[0] == 403
+        assert keys(s3.list_objects_v2(Bucket=bucket)) == ["other"]
 
 
 class TestLifecycle:

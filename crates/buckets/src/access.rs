@@ -854,6 +854,7 @@ fn keys(request: &Request<'_>, content: Option<&Content>) -> Keys {
     match request.asked.signed {
         Signed::Not => {}
         Signed::OldUrl => keys.push(("s3:authType".into(), vec!["REST-QUERY-STRING".to_owned()])),
+        Signed::Form { .. } => keys.push(("s3:authType".into(), vec!["POST".to_owned()])),
         Signed::Header => keys.push(("s3:authType".into(), vec!["REST-HEADER".to_owned()])),
         Signed::Url { age_ms } => {
             keys.push(("s3:authType".into(), vec!["REST-QUERY-STRING".to_owned()]));
@@ -863,6 +864,7 @@ fn keys(request: &Request<'_>, content: Option<&Content>) -> Keys {
     let version = match request.asked.signed {
         Signed::Not => None,
         Signed::OldUrl => Some("AWS"),
+        Signed::Form { version } => version,
         Signed::Header | Signed::Url { .. } => Some("AWS4-HMAC-SHA256"),
     };
     if let Some(version) = version {

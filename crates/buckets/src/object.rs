@@ -12,7 +12,7 @@ use s3s::dto::{
     GetObjectTaggingOutput, ObjectIdentifier, PutObjectInput, PutObjectOutput,
     PutObjectTaggingInput, PutObjectTaggingOutput,
 };
-use wire::{Arn, Keys};
+use wire::{Arn, Keys, Signed};
 
 use crate::access::{Asked, expected_owner, push_tags};
 use crate::checksum::{self, Checksum, Expected, fill};
@@ -201,9 +201,13 @@ impl Buckets {
         let asked = Asked::of(&request)?;
         let input = request.input;
         let held = self.shelf().find(&input.bucket)?;
-        let length = asked.length.ok_or(Error::MissingContentLength)?;
-        if length > PUT_BYTES_MAX {
-            return Err(Error::EntityTooLarge);
+        match asked.length {
+            Some(length) if length > PUT_BYTES_MAX => return Err(Error::EntityTooLarge),
+            // A form ends where its boundary is.
+            None if !matches!(asked.signed, Signed::Form { .. }) => {
+                return Err(Error::MissingContentLength);
+            }
+            _ => {}
         }
         let conditions = WriteConditions {
             if_match: input.if_match,

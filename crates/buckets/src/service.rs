@@ -14,7 +14,8 @@ use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use wire::{
-    Body, BodyFault, ByteStream, Reply, Storage, StorageReply, StorageRequest, bucket_in_host,
+    Body, BodyFault, ByteStream, Reply, Signed, Storage, StorageReply, StorageRequest,
+    bucket_in_host,
 };
 
 use crate::access::{Access, Asked, query_of};
@@ -111,7 +112,10 @@ impl Service {
             Some(0) => s3s::Body::empty(),
             _ => s3s::Body::http_body_unsync(StreamBody::new(body.map_ok(Frame::data))),
         };
-        let method = head.method.clone();
+        let method = match request.signed {
+            Signed::Form { .. } => Method::POST,
+            _ => head.method.clone(),
+        };
         let origin = head.headers.get(header::ORIGIN);
         let origin = origin
             .and_then(|origin| origin.to_str().ok())

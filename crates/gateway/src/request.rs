@@ -14,6 +14,7 @@ use wire::sigv4::{
 };
 use wire::{AwsHost, Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
 
+mod form;
 mod storage;
 
 use crate::body::{self, Held, ReplyBody, Unread};
@@ -130,11 +131,21 @@ impl Gateway {
             let error = Error::new("SlowDown", 503, "Please reduce your request rate.");
             return wire::storage_error(&error, head.uri.path(), &request_id);
         };
-        let request = match asked.admit_storage(body) {
-            Ok(request) => request,
+        let admitted = match form::is_asked(&head) {
+            true => asked
+                .admit_form(body)
+                .await
+                .map(|(request, upload)| (request, Some(upload))),
+            false => asked.admit_storage(body).map(|request| (request, None)),
+        };
+        let (request, upload) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => return wire::storage_error(&error, head.uri.path(), &request_id),
         };
-        let answer = storage.answer(request).await;
+        let mut answer = storage.answer(request).await;
+        if let Some(upload) = upload {
+            answer.reply = upload.answered(answer.reply);
+        }
         if let Some(operation) = answer.operation {
             let named = format_args!("s3:{operation}");
             tracing::Span::current().record("operation", tracing::field::display(named));

@@ -12,6 +12,7 @@ mod http_binding;
 mod in_process;
 mod node;
 mod operation;
+pub mod post_form;
 mod protocol;
 mod router;
 mod scope;

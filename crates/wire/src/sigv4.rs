@@ -17,7 +17,7 @@ mod time;
 
 pub use chunks::{ChunkFault, Chunks};
 pub use claim::{Claim, PayloadKind, Verified, announced_sha256};
-pub use keys::KeyCache;
+pub use keys::{KeyCache, policy_signature};
 pub use sign::{Credentials, Signer};
 
 use aws_lc_rs::digest;

@@ -60,6 +60,11 @@ pub enum Signed {
     Not,
     /// In a header.
     Header,
+    /// By the policy of an HTML form, if it has one.
+    Form {
+        /// The version of the signature.
+        version: Option<&'static str>,
+    },
     /// In the URL, with Signature Version 2.
     OldUrl,
     /// In the URL, so many milliseconds ago.

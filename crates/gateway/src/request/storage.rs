@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 use aws_lc_rs::digest;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use wire::post_form::{Form, Lengths};
 use wire::sigv4::{
     CLOCK_SKEW_IAM, ChunkFault, Chunks, Claim, Head, PathRule, PayloadKind, Refusal, Regions,
     Rules, Sha256, announced_sha256, sha256,
@@ -86,12 +87,12 @@ pub(super) fn may_be_anonymous(head: &Parts) -> bool {
         && bucket.bytes().all(legal)
 }
 
-fn is_claimed(head: &Parts) -> bool {
+pub(super) fn is_claimed(head: &Parts) -> bool {
     let in_query = pairs(head).any(|(name, _)| name.eq_ignore_ascii_case("x-amz-algorithm"));
     in_query || head.headers.contains_key(header::AUTHORIZATION) || sigv2::is_claimed(head)
 }
 
-fn host_of(head: &Parts) -> &str {
+pub(super) fn host_of(head: &Parts) -> &str {
     let authority = head.uri.authority().map(|authority| authority.as_str());
     text_header(&head.headers, "host")
         .or(authority)
@@ -219,14 +220,14 @@ impl Asked<'_> {
     }
 
     /// The region in the host, or the first one.
-    fn region(&self) -> &str {
+    pub(super) fn region(&self) -> &str {
         let region = AwsHost::of(self.head).and_then(|host| host.region);
         region
             .filter(|region| Region::new(*region).is_some())
             .unwrap_or(REGION_DEFAULT)
     }
 
-    fn anonymous(&self) -> Result<Context, Error> {
+    pub(super) fn anonymous(&self) -> Result<Context, Error> {
         let account = AccountId::new(NO_ACCOUNT).ok_or_else(|| Error::internal("a constant"))?;
         let caller = Caller {
             kind: CallerKind::Anonymous,
@@ -240,7 +241,7 @@ impl Asked<'_> {
     }
 
     /// AWS's codes for S3 (AmazonS3/latest/API/ErrorResponses.html), which differ from those of all other services.
-    fn storage_refusal(&self, refusal: &Refusal, in_url: bool) -> Error {
+    pub(super) fn storage_refusal(&self, refusal: &Refusal, in_url: bool) -> Error {
         let denied = |text: &str| Error::new("AccessDenied", 403, text);
         let error = match refusal {
             Refusal::OutOfTime(_) if in_url => denied("Request has expired"),
@@ -392,6 +393,14 @@ fn pair(part: &str) -> (Cow<'_, str>, Cow<'_, str>) {
 /// What a body is compared with.
 enum Check {
     Nothing,
+    /// The file of a form, up to the boundary.
+    File {
+        delimiter: Vec<u8>,
+        lengths: Lengths,
+        input: BytesMut,
+        seen: u64,
+        ended: bool,
+    },
     Hash {
         expected: Sha256,
         hasher: Box<digest::Context>,
@@ -406,8 +415,52 @@ enum Check {
     },
 }
 
+impl Check {
+    /// The next bytes of a form's file, if they are there.
+    fn take_file(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        let Check::File {
+            delimiter,
+            lengths,
+            input,
+            seen,
+            ended: ended @ false,
+        } = self
+        else {
+            return Ok(None);
+        };
+        let mut at = 0;
+        // All of it is the file's but what may be the beginning of the end.
+        let length = loop {
+            let Some(next) = input[at..].iter().position(|byte| *byte == b'\r') else {
+                break input.len();
+            };
+            at += next;
+            let rest = &input[at..];
+            if rest.starts_with(delimiter) {
+                *ended = true;
+                break at;
+            }
+            if rest.len() < delimiter.len() && delimiter.starts_with(rest) {
+                break at;
+            }
+            at += 1;
+        };
+        let piece = input.split_to(length).freeze();
+        *seen += piece.len() as u64;
+        if *seen > lengths.max {
+            let text = "Your proposed upload exceeds the maximum allowed size";
+            return Err(fault("EntityTooLarge", 400, text));
+        }
+        if *ended && *seen < lengths.min {
+            let text = "Your proposed upload is smaller than the minimum allowed size";
+            return Err(fault("EntityTooSmall", 400, text));
+        }
+        Ok(Some(piece).filter(|piece| !piece.is_empty()))
+    }
+}
+
 /// Reads a body and checks it on the way.
-struct Reader {
+pub(super) struct Reader {
     /// `None` behind the end.
     body: Option<Incoming>,
     wait: std::time::Duration,
@@ -428,7 +481,28 @@ impl Reader {
         }
     }
 
-    fn into_stream(self) -> ByteStream {
+    /// Reads the file of a form of which `input` is read already.
+    pub(super) fn file(
+        body: Incoming,
+        asked: &Asked<'_>,
+        form: &Form,
+        lengths: Lengths,
+        input: BytesMut,
+    ) -> Self {
+        let mut reader = Reader::new(body, asked);
+        // It has come as far as the file.
+        reader.is_awaited = false;
+        reader.check = Check::File {
+            delimiter: form.delimiter(),
+            lengths,
+            input,
+            seen: 0,
+            ended: false,
+        };
+        reader
+    }
+
+    pub(super) fn into_stream(self) -> ByteStream {
         ByteStream(Box::pin(stream::try_unfold(self, |mut reader| async {
             let piece = reader.next().await.map_err(io::Error::other)?;
             Ok(piece.map(|piece| (piece, reader)))
@@ -446,6 +520,9 @@ impl Reader {
             {
                 let longer = || chunk_error(ChunkFault::Incomplete);
                 *left = left.checked_sub(piece.len() as u64).ok_or_else(longer)?;
+                return Ok(Some(piece));
+            }
+            if let Some(piece) = self.check.take_file()? {
                 return Ok(Some(piece));
             }
             let Some(body) = &mut self.body else {
@@ -466,6 +543,9 @@ impl Reader {
                     return Ok(Some(piece));
                 }
                 Check::Chunks { input, .. } => *input = piece,
+                // What is behind the file is no content.
+                Check::File { ended: true, .. } => {}
+                Check::File { input, .. } => input.extend_from_slice(&piece),
             }
         }
     }
@@ -473,7 +553,8 @@ impl Reader {
     /// The whole body is read: is it the one that was signed?
     fn end(&mut self) -> Result<(), BodyFault> {
         match &mut self.check {
-            Check::Nothing => Ok(()),
+            Check::Nothing | Check::File { ended: true, .. } => Ok(()),
+            Check::File { .. } => Err(unread_error(Unread::Broken)),
             Check::Hash { expected, hasher } => {
                 if (**hasher).clone().finish().as_ref() == expected {
                     return Ok(());
@@ -512,7 +593,7 @@ fn chunk_error(why: ChunkFault) -> BodyFault {
     fault(code, status, why.to_string())
 }
 
-fn unread_error(unread: Unread) -> BodyFault {
+pub(super) fn unread_error(unread: Unread) -> BodyFault {
     match unread {
         Unread::Slow => fault(
             "RequestTimeout",

@@ -78,6 +78,20 @@ pub(super) fn derive(secret: &[u8], date: &str, region: &str, service: &str) -> 
         })
 }
 
+/// Whether a form's policy has this signature, in hexadecimal digits.
+pub fn policy_signature(
+    secret: &[u8],
+    date: &str,
+    region: &str,
+    policy: &[u8],
+    signature: &str,
+) -> bool {
+    let key = derive(secret, date, region, "s3");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    super::canonical::unhex(signature)
+        .is_some_and(|signature| hmac::verify(&key, policy, &signature).is_ok())
+}
+
 /// HMAC-SHA256.
 pub(super) fn mac(key: &[u8], message: &[u8]) -> Sha256 {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
