@@ -78,6 +78,42 @@ class TestAccess:
         with m.refused("NoSuchBucketPolicy", status=404):
             s3.get_bucket_policy(Bucket=bucket)
 
+    def test_tags_of_objects_decide(self, server, user, s3, bucket):
+        objects = f"arn:aws:s3:::{bucket}/*"
+        key = user(
+            {
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:DeleteObject"],
+                "Resource": objects,
+                "Condition": {"StringEquals": {"s3:ExistingObjectTag/team": "red"}},
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["s3:PutObject", "s3:PutObjectTagging"],
+                "Resource": objects,
+                "Condition": {"StringEquals": {"s3:RequestObjectTag/team": "red"}},
+            },
+        )
+        client = server.client("s3", key)
+        s3.put_object(Bucket=bucket, Key="red", Body=b"r", Tagging="team=red&level=1")
+        s3.put_object(Bucket=bucket, Key="blue", Body=b"b", Tagging="team=blue")
+        s3.put_object(Bucket=bucket, Key="bare", Body=b"n")
+        assert client.get_object(Bucket=bucket, Key="red")["Body"].read() == b"r"
+        for name in ["blue", "bare"]:
+            with m.refused("AccessDenied", status=403):
+                client.get_object(Bucket=bucket, Key=name)
+        client.put_object(Bucket=bucket, Key="mine", Tagging="team=red")
+        for tagging in ["team=blue", ""]:
+            with m.refused("AccessDenied", status=403):
+                client.put_object(Bucket=bucket, Key="mine", Tagging=tagging)
+        # Who may set tags to red may read what was blue; taken away, it cannot be read any more.
+        red = {"TagSet": [{"Key": "team", "Value": "red"}]}
+        client.put_object_tagging(Bucket=bucket, Key="blue", Tagging=red)
+        assert client.get_object(Bucket=bucket, Key="blue")["Body"].read() == b"b"
+        s3.delete_object_tagging(Bucket=bucket, Key="blue")
+        with m.refused("AccessDenied", status=403):
+            client.get_object(Bucket=bucket, Key="blue")
+
     def test_policies_that_are_none(self, s3, bucket):
         def statement(**changes):
             rule = {

@@ -12,6 +12,7 @@ use s3s::path::S3Path;
 use s3s::{S3Request, S3Result};
 use wire::{AccountId, Arn, Ask, BodyFault, CallerKind, Context, Keys, Signed, Trailers};
 
+use crate::condition::{keys, push_request_tags, push_tags};
 use crate::record::{Bucket, Content};
 use crate::{Buckets, Error, Result, encryption};
 
@@ -24,6 +25,8 @@ pub(crate) struct Asked {
     pub length: Option<u64>,
     /// The operation, once it is known.
     pub operation: OnceLock<&'static str>,
+    /// Of PutObjectTagging: the action, and the condition keys that do not come in the body.
+    pub tagging: OnceLock<(&'static str, Keys)>,
     /// Why the body broke off, if it did.
     pub fault: OnceLock<BodyFault>,
 }
@@ -45,6 +48,7 @@ impl Asked {
             trailers: Trailers::default(),
             length: None,
             operation: OnceLock::new(),
+            tagging: OnceLock::new(),
             fault: OnceLock::new(),
         }
     }
@@ -515,8 +519,8 @@ impl S3Access for Access {
     }
 }
 
-struct Request<'a> {
-    asked: &'a Asked,
+pub(crate) struct Request<'a> {
+    pub(crate) asked: &'a Asked,
     operation: &'a str,
     method: &'a Method,
     path: &'a S3Path,
@@ -525,12 +529,12 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(own, _value)| own == name);
         found.map(|(_name, value)| value.as_str())
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
@@ -620,6 +624,11 @@ impl Buckets {
         let keys = keys(request, content);
         let arn = Arn::object(&bucket.name, key);
         let action = version.and(row.versioned).unwrap_or(row.action);
+        if row.name == "PutObjectTagging" {
+            // It is asked once for each request.
+            let _ = request.asked.tagging.set((action, keys));
+            return Ok(());
+        }
         self.authorize(request.asked, action, &arn, Some(bucket), &keys)?;
         if action == "s3:GetObjectAttributes" {
             self.authorize(request.asked, "s3:GetObject", &arn, Some(bucket), &keys)?;
@@ -637,6 +646,23 @@ impl Buckets {
             self.authorize(request.asked, "s3:PutObjectAcl", &arn, Some(bucket), &keys)?;
         }
         Ok(())
+    }
+
+    /// Whether an object may be tagged so. It is the operation's to ask, since the tags come in its body.
+    pub(crate) fn authorize_tagging(
+        &self,
+        asked: &Asked,
+        bucket: &str,
+        key: &str,
+        tags: &[(String, String)],
+    ) -> Result<()> {
+        let unasked = || Error::Internal("tagging that nobody has looked at".to_owned());
+        let (action, keys) = asked.tagging.get().ok_or_else(unasked)?;
+        let mut keys = keys.clone();
+        push_request_tags(&mut keys, tags);
+        let bucket = self.shelf().find(bucket)?.bucket();
+        let arn = Arn::object(&bucket.name, key);
+        self.authorize(asked, action, &arn, Some(&bucket), &keys)
     }
 
     /// Asks the evaluator, with the bucket's policy as the resource's.
@@ -811,82 +837,5 @@ fn headers_sound(row: &Row, request: &Request<'_>) -> Result<()> {
         }
         (On::NewBucket, Some(_)) => Err(Error::InvalidBucketAclWithObjectOwnership),
         (_, Some(_)) => Err(Error::AclsNotSupported),
-    }
-}
-
-/// Condition keys that are headers, under the same name.
-const HEADER_KEYS: &[&str] = &[
-    "x-amz-acl",
-    "x-amz-copy-source",
-    "x-amz-metadata-directive",
-    "x-amz-object-ownership",
-    "x-amz-server-side-encryption",
-    "x-amz-storage-class",
-];
-/// Condition keys that are parameters: parameter, key.
-const PARAMETER_KEYS: &[(&str, &str)] = &[
-    ("prefix", "s3:prefix"),
-    ("delimiter", "s3:delimiter"),
-    ("max-keys", "s3:max-keys"),
-    ("versionId", "s3:VersionId"),
-];
-
-fn keys(request: &Request<'_>, content: Option<&Content>) -> Keys {
-    let mut keys = Keys::new();
-    for (parameter, key) in PARAMETER_KEYS {
-        if let Some(value) = request.parameter(parameter) {
-            keys.push(((*key).into(), vec![value.to_owned()]));
-        }
-    }
-    for name in HEADER_KEYS {
-        if let Some(value) = request.header(name) {
-            keys.push((format!("s3:{name}").into(), vec![value.to_owned()]));
-        }
-    }
-    for (name, key) in [
-        ("if-match", "s3:if-match"),
-        ("if-none-match", "s3:if-none-match"),
-    ] {
-        if let Some(value) = request.header(name) {
-            keys.push((key.into(), vec![value.to_owned()]));
-        }
-    }
-    match request.asked.signed {
-        Signed::Not => {}
-        Signed::OldUrl => keys.push(("s3:authType".into(), vec!["REST-QUERY-STRING".to_owned()])),
-        Signed::Form { .. } => keys.push(("s3:authType".into(), vec!["POST".to_owned()])),
-        Signed::Header => keys.push(("s3:authType".into(), vec!["REST-HEADER".to_owned()])),
-        Signed::Url { age_ms } => {
-            keys.push(("s3:authType".into(), vec!["REST-QUERY-STRING".to_owned()]));
-            keys.push(("s3:signatureAge".into(), vec![age_ms.to_string()]));
-        }
-    }
-    let version = match request.asked.signed {
-        Signed::Not => None,
-        Signed::OldUrl => Some("AWS"),
-        Signed::Form { version } => version,
-        Signed::Header | Signed::Url { .. } => Some("AWS4-HMAC-SHA256"),
-    };
-    if let Some(version) = version {
-        keys.push(("s3:signatureversion".into(), vec![version.to_owned()]));
-    }
-    if let Some(tags) = request.header("x-amz-tagging") {
-        let tags = query_of(tags);
-        for (tag, value) in &tags {
-            keys.push((
-                format!("s3:RequestObjectTag/{tag}").into(),
-                vec![value.clone()],
-            ));
-        }
-        let names = tags.into_iter().map(|(tag, _value)| tag).collect();
-        keys.push(("s3:RequestObjectTagKeys".into(), names));
-    }
-    push_tags(&mut keys, "s3:ExistingObjectTag/", content);
-    keys
-}
-
-pub(crate) fn push_tags(keys: &mut Keys, prefix: &str, content: Option<&Content>) {
-    for (tag, value) in content.iter().flat_map(|content| &content.tags) {
-        keys.push((format!("{prefix}{tag}").into(), vec![value.clone()]));
     }
 }

@@ -5,6 +5,7 @@
 mod access;
 mod bucket;
 mod checksum;
+mod condition;
 mod content;
 mod cors;
 mod encryption;

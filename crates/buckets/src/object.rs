@@ -14,8 +14,9 @@ use s3s::dto::{
 };
 use wire::{Arn, Keys, Signed};
 
-use crate::access::{Asked, expected_owner, push_tags};
+use crate::access::{Asked, expected_owner};
 use crate::checksum::{self, Checksum, Expected, fill};
+use crate::condition::push_tags;
 use crate::content;
 use crate::notification::{By, Happened};
 use crate::read::{Conditions, timestamp};
@@ -606,6 +607,16 @@ impl Buckets {
     ) -> Result<PutObjectTaggingOutput> {
         let asked = Asked::of(&request)?;
         let input = request.input;
+        let given = input.tagging.tag_set.iter();
+        let given: Vec<_> = given
+            .map(|tag| {
+                (
+                    tag.key.clone().unwrap_or_default(),
+                    tag.value.clone().unwrap_or_default(),
+                )
+            })
+            .collect();
+        self.authorize_tagging(&asked, &input.bucket, &input.key, &given)?;
         let tags = tags::from_body(input.tagging, OBJECT_TAGS_MAX)?;
         let version_id = self
             .tag(

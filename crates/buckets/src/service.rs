@@ -87,6 +87,7 @@ impl Service {
             trailers: request.trailers,
             length: request.length,
             operation: OnceLock::new(),
+            tagging: OnceLock::new(),
             fault: OnceLock::new(),
         });
         let mut head = request.head;
