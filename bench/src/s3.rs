@@ -38,6 +38,8 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         objects(&mut store, table, *size)?;
     }
     list(&mut store, bench, table)?;
+    // The server ends connections that are silent for long, as this one was.
+    store = S3::connect(&server.access)?;
     let what = format!("{} GiB in parts of 64 MiB", bench.upload_gib);
     match large_upload(&mut store, &server, table, &what, bench.upload_gib) {
         Ok(()) => {}
@@ -180,6 +182,8 @@ fn list(store: &mut S3, bench: &Bench, table: &mut Table) -> Result<()> {
     let rate = keys as f64 / begin.elapsed().as_secs_f64();
     let what = format!("keys a second, {WRITERS} connections, equal content of 6 bytes");
     table.at_least(&what, rate, "/s", None);
+    // This one has been silent meanwhile.
+    *store = S3::connect(&store.access)?;
     let mut after = String::new();
     let (mut pages, mut listed) = (Vec::new(), 0);
     let begin = Instant::now();
