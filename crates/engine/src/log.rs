@@ -551,12 +551,19 @@ fn read_all(pipe: &pipe::Receiver, into: &mut Vec<u8>, scratch: &mut Vec<u8>) ->
     scratch.resize(64 << 10, 0);
     let mut total = 0;
     while total < DRAIN_BYTES_MAX {
-        match pipe.try_read(scratch) {
+        // The kernel is asked first: the reactor may not know yet of what has just been written, and then its own
+        // `try_read` finds nothing. That one is needed to tell the reactor that there is nothing more.
+        let read = match rustix::io::read(pipe, &mut *scratch) {
+            Err(rustix::io::Errno::AGAIN) => pipe.try_read(scratch),
+            read => read.map_err(io::Error::from),
+        };
+        match read {
             Ok(0) => return false,
             Ok(count) => {
                 into.extend_from_slice(&scratch[..count]);
                 total += count;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
         }
     }
