@@ -457,6 +457,11 @@ impl Sandbox {
             let set = group.set_memory(Path::new("/"), before, after);
             set.map_err(|fault| io_error(&fault))?;
         }
+        if memory != memory_before {
+            // The distance to the old limit said when to look.
+            inner.look.store(0, Ordering::Release);
+            self.host.shared.warden.wake(inner);
+        }
         if late.mounts.is_empty() && tmp == tmp_before {
             return Ok(());
         }

@@ -58,10 +58,9 @@ impl Warden {
         self.state.lock().sandboxes.push(Arc::downgrade(sandbox));
     }
 
-    /// It may have become active, and so far its memory cannot have grown since the last look.
+    /// It may have become active. When it is due does not change by that: it may have grown before it was idle.
     pub fn wake(&self, sandbox: &Inner) {
-        let due = now() + until_look(sandbox);
-        sandbox.look.store(due, Ordering::Release);
+        let due = sandbox.look.load(Ordering::Acquire);
         let mut watched = self.state.lock();
         if watched.next.is_none_or(|next| next > due) {
             watched.next = Some(due);
