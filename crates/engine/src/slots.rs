@@ -192,22 +192,15 @@ impl Slot {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
         shared.egress.plan(kind.network, &mut plan);
-        let host = match &parent {
-            Some(parent) => parent.host.clone(),
-            None => shared.host.clone(),
+        let (host, missing) = match &parent {
+            Some(parent) => {
+                let own = take_mounts(&mut plan);
+                let of = kind.template.as_ref();
+                let missing = of.map_or(own, |(spec, _)| late(spec, true));
+                (parent.host.clone(), Some(missing))
+            }
+            None => (shared.host.clone(), None),
         };
-        // A nursery's broker may not see all files, so they are attached.
-        let missing = parent.as_ref().map(|_| match &kind.template {
-            Some((spec, _)) => late(spec, true),
-            None => Late {
-                mounts: std::mem::take(&mut plan.mounts),
-                tmp_bytes: plan.tmp_bytes,
-                memory_bytes: plan.memory_bytes,
-            },
-        });
-        if missing.is_some() {
-            plan.mounts.clear();
-        }
         let made = tokio::task::spawn_blocking(move || {
             let sandbox = host.create(plan)?;
             missing.map_or(Ok(()), |missing| sandbox.attach(missing))?;
@@ -348,8 +341,17 @@ pub(crate) fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox
     plan
 }
 
+/// Takes the mounts out of a plan for a nursery, whose broker may not see all files: they are attached.
+pub(crate) fn take_mounts(plan: &mut sandbox::Spec) -> Late {
+    Late {
+        mounts: std::mem::take(&mut plan.mounts),
+        tmp_bytes: plan.tmp_bytes,
+        memory_bytes: plan.memory_bytes,
+    }
+}
+
 /// The runtime's own files.
-pub(crate) fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
+fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
     let mount =
         |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
     runtime.mounts.iter().map(mount).collect()

@@ -17,11 +17,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use sandbox::{Late, Process};
+use sandbox::Process;
 
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::slots::{files, plan};
+use crate::slots::{plan, take_mounts};
 use crate::spec::FunctionSpec;
 use crate::templates::{self, Template};
 use crate::variables::zygote_variables;
@@ -217,13 +217,8 @@ fn start(shared: &Shared, runtime: &Runtime, sdk: bool) -> Result<Arc<Template>,
     let host = shared.host.nursery().map_err(|error| error.to_string())?;
     let name = uuid::Uuid::new_v4().simple().to_string();
     let mut plan = plan(runtime, &name, shared.config.endpoint_port);
-    plan.mounts.clear();
     plan.listeners.clear();
-    let late = Late {
-        mounts: files(runtime),
-        tmp_bytes: plan.tmp_bytes,
-        memory_bytes: plan.memory_bytes,
-    };
+    let late = take_mounts(&mut plan);
     let said = memfd_create("zygote", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
     let process = Process {
         argv: runtime.argv.clone(),
