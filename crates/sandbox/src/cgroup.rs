@@ -59,8 +59,6 @@ pub(crate) struct Counters {
     pub held_bytes: u64,
     /// The part of it that is shared memory or tmpfs files.
     pub shared_bytes: u64,
-    /// Highest charge, page cache included.
-    pub charged_peak_bytes: u64,
     pub cpu_us: u64,
     pub oom_kills: u64,
 }
@@ -387,8 +385,6 @@ impl Group {
                 Ok(Counters {
                     held_bytes: field(&stat, "anon") + shared_bytes,
                     shared_bytes,
-                    // memory.peak came with Linux 5.19.
-                    charged_peak_bytes: read(&dir, "memory.peak").map_or(0, |text| number(&text)),
                     cpu_us: field(&read(&dir, "cpu.stat")?, "usage_usec"),
                     oom_kills: field(&read(&dir, "memory.events")?, "oom_kill"),
                 })
@@ -407,10 +403,22 @@ impl Group {
                     // "rss" of v1 is anonymous memory only.
                     held_bytes: field(&stat, "total_rss") + shared_bytes,
                     shared_bytes,
-                    charged_peak_bytes: number(&read(&dir, "memory.max_usage_in_bytes")?),
                     cpu_us: cpu_ns / 1000,
                     oom_kills: field(&read(&dir, "memory.oom_control")?, "oom_kill"),
                 })
+            }
+        }
+    }
+
+    /// The highest charge, page cache included; 0 where the kernel does not tell.
+    pub fn charged_peak(&self, root: &Path) -> Result<u64, Fault> {
+        match self {
+            // memory.peak came with Linux 5.19.
+            Group::V2 { dir } => {
+                Ok(read(&below(root, dir), "memory.peak").map_or(0, |text| number(&text)))
+            }
+            Group::V1 { memory, .. } => {
+                read(&below(root, memory), "memory.max_usage_in_bytes").map(|text| number(&text))
             }
         }
     }
@@ -700,15 +708,15 @@ mod tests {
         let expected = Counters {
             held_bytes: 1300,
             shared_bytes: 300,
-            charged_peak_bytes: 9000,
             cpu_us: 777,
             oom_kills: 1,
         };
         assert_eq!(group.counters(root.path()).unwrap(), expected);
         assert_eq!(group.charge(root.path()).unwrap().bytes(), 6300);
+        assert_eq!(group.charged_peak(root.path()).unwrap(), 9000);
         // Linux before 5.19 has no mark.
         fs::remove_file(root.path().join("g/memory.peak")).unwrap();
-        assert_eq!(group.counters(root.path()).unwrap().charged_peak_bytes, 0);
+        assert_eq!(group.charged_peak(root.path()).unwrap(), 0);
     }
 
     #[test]

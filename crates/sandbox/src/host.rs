@@ -624,7 +624,12 @@ impl Sandbox {
         self.inner.kill();
     }
 
-    /// What it has used. Costs some tens of microseconds: call it after the answer has gone out.
+    /// The most memory that it has needed, in bytes. Costs some tens of microseconds.
+    pub fn memory_peak(&self) -> Result<u64, Error> {
+        self.inner.memory_peak()
+    }
+
+    /// What it has used. Costs twice as much as [`memory_peak`](Self::memory_peak) does.
     pub fn usage(&self) -> Result<Usage, Error> {
         self.inner.usage()
     }
@@ -812,58 +817,47 @@ impl Inner {
     }
 
     fn usage(&self) -> Result<Usage, Error> {
-        let memory: Vec<_> = self
-            .processes()
-            .into_iter()
-            .map(warden::process_memory)
-            .collect();
-        let marks: u64 = memory.iter().map(|process| process.peak_bytes).sum();
         let kills = self.kills.load(Ordering::Acquire);
-        let Some(group) = &self.group else {
-            let held = memory.iter().map(|process| process.held_bytes).sum();
-            let peak = self
-                .peak
-                .fetch_max(marks.max(held), Ordering::AcqRel)
-                .max(marks)
-                .max(held);
-            let cpu_us = self
-                .processes()
-                .into_iter()
-                .chain([self.init])
-                .map(warden::process_cpu_us)
-                .sum();
-            return Ok(Usage {
-                memory_peak_bytes: peak,
-                memory_bytes: held,
-                cpu_us,
-                oom_kills: kills,
-            });
+        let peak = self.memory_peak()?;
+        let (held, cpu_us, kernel_kills) = match &self.group {
+            Some(group) => {
+                let counters = group.counters(Path::new("/"));
+                let counters = counters.map_err(|fault| io_error(&fault))?;
+                let held = counters.held_bytes - self.tmp_used().min(counters.shared_bytes);
+                (held, counters.cpu_us, counters.oom_kills)
+            }
+            None => {
+                let processes = self.processes();
+                let memory = processes.iter().copied().map(warden::process_memory);
+                let held = memory.map(|process| process.held_bytes).sum();
+                let all = processes.into_iter().chain([self.init]);
+                (held, all.map(warden::process_cpu_us).sum(), 0)
+            }
         };
-        let counters = group
-            .counters(Path::new("/"))
-            .map_err(|fault| io_error(&fault))?;
-        let held = counters.held_bytes - self.tmp_used().min(counters.shared_bytes);
-        // The marks of all processes count shared pages once each; the kernel's mark of the group counts
-        // them once but leaves out files that somebody else read first. The smaller one, with the mapped
-        // files of the largest process, is what a machine of its own would have needed.
-        let files = memory
-            .iter()
-            .map(|process| process.file_bytes)
-            .max()
-            .unwrap_or(0);
-        let marks = if counters.charged_peak_bytes > 0 {
-            marks.min(counters.charged_peak_bytes + files)
-        } else {
-            marks
-        };
-        let sample = held.max(marks);
-        let peak = self.peak.fetch_max(sample, Ordering::AcqRel).max(sample);
         Ok(Usage {
-            memory_peak_bytes: peak,
+            memory_peak_bytes: self.peak.fetch_max(held, Ordering::AcqRel).max(peak),
             memory_bytes: held,
-            cpu_us: counters.cpu_us,
-            oom_kills: counters.oom_kills + kills,
+            cpu_us,
+            oom_kills: kernel_kills + kills,
         })
+    }
+
+    /// The marks of all processes count shared pages once each; the kernel's mark of the group counts them once but
+    /// leaves out files that somebody else read first. The smaller one, with the mapped files of the largest process, is
+    /// what a machine of its own would have needed.
+    fn memory_peak(&self) -> Result<u64, Error> {
+        let processes = self.processes().into_iter();
+        let memory: Vec<_> = processes.map(warden::process_memory).collect();
+        let mut mark: u64 = memory.iter().map(|process| process.peak_bytes).sum();
+        if let Some(group) = &self.group {
+            let charged = group.charged_peak(Path::new("/"));
+            let charged = charged.map_err(|fault| io_error(&fault))?;
+            if charged > 0 {
+                let files = memory.iter().map(|process| process.file_bytes).max();
+                mark = mark.min(charged + files.unwrap_or(0));
+            }
+        }
+        Ok(self.peak.fetch_max(mark, Ordering::AcqRel).max(mark))
     }
 
     /// Pids of everything inside but the init, as the host sees them.
