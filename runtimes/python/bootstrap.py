@@ -419,14 +419,19 @@ def xray_cause(kind, message, frames):
 class Api(object):
     """One kept-alive connection."""
 
-    def __init__(self, address):
-        host, _, port = address.rpartition(":")
-        self.socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
-        self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        self.socket.connect((host, int(port)))
+    def __init__(self, address, connected=None):
+        self.socket = connected or self.connect(address)
         self.rest = b""
         self.host = ("Host: " + address + "\r\n").encode("ascii")
         self.next_request = ("GET " + PREFIX + "invocation/next HTTP/1.1\r\n").encode("ascii") + self.host + b"\r\n"
+
+    @staticmethod
+    def connect(address):
+        host, _, port = address.rpartition(":")
+        socket = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+        socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        socket.connect((host, int(port)))
+        return socket
 
     def ask(self):
         self.socket.sendall(self.next_request)
@@ -660,39 +665,6 @@ def run_one(api, log, handler, event):
         api.post(path + "/response", body, [(b"Content-Type", content_type)] + headers, True)
 
 
-class Nowhere(object):
-    """Takes what a rehearsal posts."""
-
-    def post(self, path, body, headers, then_ask):
-        pass
-
-
-def rehearse():
-    """Does once, with an event of nobody's, what the first invocation will do, so that it finds memory and caches warm."""
-    event = Event({b"lambda-runtime-aws-request-id": b"0", b"lambda-runtime-deadline-ms": b"0"}, b'{"a": [1, "b", null]}')
-    run_one(Nowhere(), None, lambda given, context: given, event)
-    State.request_id = None
-    with no_bytecode():
-        rehearse_import()
-
-
-REHEARSAL = "/tmp/.mayfly_rehearsal"
-
-
-def rehearse_import():
-    os.mkdir(REHEARSAL)
-    script = REHEARSAL + "/mayfly_rehearsal.py"
-    with open(script, "w") as file:
-        file.write("import sys\ndef handler(event, context):\n    return {'a': [event]}\n")
-    sys.path.insert(0, REHEARSAL)
-    import_module("mayfly_rehearsal")
-    sys.path.remove(REHEARSAL)
-    sys.path_importer_cache.pop(REHEARSAL, None)
-    del sys.modules["mayfly_rehearsal"]
-    os.remove(script)
-    os.rmdir(REHEARSAL)
-
-
 class no_bytecode(object):
     """Looks for no place to put compiled code: where functions are, nothing can be written."""
 
@@ -703,99 +675,16 @@ class no_bytecode(object):
         sys.dont_write_bytecode = self.before
 
 
-class Preloaded(object):
-    """What a zygote has loaded ahead for the functions that will use it."""
-
-    modules = frozenset()
-    folder = None
-    argv = []
-
-
-def preload_sdk():
-    """Imports AWS's SDK and has it make clients, which is most of what functions do that use it."""
-    with open("/proc/self/cmdline", "rb") as file:
-        Preloaded.argv = [native(part.decode("utf-8")) for part in file.read().split(b"\0")[:-1]]
-    before = set(sys.modules)
-    import boto3
-
-    session = boto3.session.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
-    for service in ("s3", "dynamodb"):
-        session.client(service)
-    after = set(sys.modules) - before
-    Preloaded.folder = os.path.dirname(os.path.dirname(boto3.__file__))
-    Preloaded.modules = frozenset(name.partition(".")[0] for name in after)
-    for name in after:
-        namespace = getattr(sys.modules[name], "__dict__", None)
-        if type(namespace) is dict:
-            # What it warned of, functions shall be warned of.
-            namespace.pop("__warningregistry__", None)
-
-
-def brings_its_own():
-    """Whether the function could mean another module by the name of one that has been loaded, or loads it otherwise."""
-    if Preloaded.folder not in sys.path or any(name.startswith("BOTO") for name in os.environ):
-        return True
-    for folder in sys.path[:sys.path.index(Preloaded.folder)]:
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        if any(name.partition(".")[0] in Preloaded.modules for name in names):
-            return True
-    return False
-
-
-def get_ready():
-    """What an interpreter can do before it is known whose it is."""
-    set_builtins()
-    rehearse()
-    try:
-        import gc
-
-        gc.collect()
-        gc.freeze()
-    except AttributeError:
-        pass  # Before 3.7.
-
-
-def await_assignment(api):
-    """Waits until it is known whose interpreter this is, then takes on that function's environment variables."""
-    assignment = ask_assignment(api)
-    zone = os.environ.get("TZ")
-    # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
-    coerced = os.environ.get("LC_CTYPE")
-    given = dict((native(name), native(value)) for name, value in assignment["environment"].items())
-    for name in list(os.environ):
-        if name not in given:
-            del os.environ[name]
-    for name, value in given.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
-    if coerced:
-        os.environ.setdefault("LC_CTYPE", coerced)
-    if os.environ.get("TZ") != zone:
-        time.tzset()
-    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
-
-
-def ask_assignment(api):
-    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n").encode("ascii") + api.host + b"\r\n")
-    return json.loads(api.read()[2].decode("utf-8"))
-
-
-def native(value):
-    return value.encode("utf-8") if PY2 else value
-
-
-def template():
+def template(this):
     """Runs init once, then is forked; returns in every fork, which is an environment of its own by then."""
+    import mayfly_parked as parked
     import mayfly_zygote as zygote
 
+    # The function does not see it.
+    del sys.modules["mayfly_parked"]
     template = zygote.Template()
-    set_path()
     set_builtins()
-    log = Log()
-    sys.meta_path.insert(0, LoggingWatch(log))
+    log = prepare()
     try:
         handler = load_handler(os.environ["_HANDLER"])
         zygote.run_before_snapshot()
@@ -804,16 +693,16 @@ def template():
         log.error(document)
         template.say(error=encode_document(document))
         sys.exit(1)
-    rehearse()
+    parked.rehearse_invocation(this)
     try:
         template.freeze()
     except zygote.Refused as refused:
         template.say(refused=str(refused))
         sys.exit(0)
     template.serve()
-    rehearse()
+    parked.rehearse_invocation(this)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    template.take_on(ask_assignment(api))
+    template.take_on(parked.ask(api))
     try:
         zygote.run_after_restore()
     except Exception:
@@ -821,43 +710,33 @@ def template():
     return api, log, handler
 
 
-def fork():
-    """Gets ready once, then is forked; returns in every fork, which is an interpreter that waits by then."""
-    import mayfly_zygote as zygote
+def wait(this):
+    """Waits for a function, in an interpreter of its own or as a fork of one."""
+    import mayfly_parked as parked
 
-    parent = zygote.Template()
-    if os.environ["_MAYFLY_ZYGOTE"] == "sdk":
-        preload_sdk()
-    get_ready()
-    parent.serve()
-    zygote.seed_again()
-    # Once more: what a fork writes to for the first time is copied, and now nobody waits.
-    rehearse()
-    # The function does not see it.
-    del sys.modules["mayfly_zygote"]
+    del sys.modules["mayfly_parked"]
+    set_builtins()
+    if os.environ.get("_MAYFLY_ZYGOTE"):
+        parked.fork(this, os.environ["_MAYFLY_ZYGOTE"])
+    else:
+        parked.get_ready(this)
+    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    log = parked.await_assignment(this, api)
+    parked.start_anew_if_foreign()
+    return api, log
 
 
 def main():
+    this = sys.modules["__main__"]
     if os.environ.pop("_MAYFLY_TEMPLATE", None):
-        api, log, handler = template()
-        serve(api, log, handler)
-    if os.environ.get("_MAYFLY_ZYGOTE"):
-        fork()
-    elif os.environ.get("_MAYFLY_PARKED"):
-        get_ready()
+        serve(*template(this))
+    if os.environ.get("_MAYFLY_PARKED"):
+        api, log = wait(this)
     else:
         set_builtins()
-    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    if os.environ.get("_MAYFLY_PARKED"):
-        await_assignment(api)
-    set_path()
-    if Preloaded.modules and brings_its_own():
-        os.execve(Preloaded.argv[0], Preloaded.argv, os.environ)
-    log = Log()
+        api, log = Api(os.environ["AWS_LAMBDA_RUNTIME_API"]), prepare()
     if "logging" in sys.modules:
         install_logging(sys.modules["logging"], log)
-    else:
-        sys.meta_path.insert(0, LoggingWatch(log))
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception:
@@ -865,16 +744,29 @@ def main():
     serve(api, log, handler)
 
 
+def prepare():
+    """The function's surroundings, once its variables are known."""
+    set_path()
+    log = Log()
+    if "logging" not in sys.modules:
+        sys.meta_path.insert(0, LoggingWatch(log))
+    return log
+
+
 def serve(api, log, handler):
     api.ask()
     while True:
-        status, headers, body = api.read()
-        if b"lambda-runtime-aws-request-id" in headers:
-            run_one(api, log, handler, Event(headers, body))
-        elif status == 202 or status == 413 or status == 400 or status == 403:
-            continue  # The reply to what was posted; the event that was asked for along with it follows.
-        else:
-            sys.exit("the Runtime API answered %d to a request for the next event" % status)
+        take_one(api, log, handler)
+
+
+def take_one(api, log, handler):
+    """One reply of the Runtime API."""
+    status, headers, body = api.read()
+    if b"lambda-runtime-aws-request-id" in headers:
+        run_one(api, log, handler, Event(headers, body))
+    elif status not in (202, 413, 400, 403):
+        # Those are replies to what was posted; the event that was asked for along with it follows.
+        sys.exit("the Runtime API answered %d to a request for the next event" % status)
 
 
 if __name__ == "__main__":

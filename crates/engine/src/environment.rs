@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Exit, Late, Process, Sandbox};
+use sandbox::{Exit, Process, Sandbox};
 use serde_json::json;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -27,12 +27,12 @@ use crate::events::LogTarget;
 use crate::failure::Failure;
 use crate::grant::Grant;
 use crate::http::Connection;
-use crate::launch::{errno_text, external_extensions, provided_bootstrap};
+use crate::launch::{errno_text, external_extensions, runtime_argv};
 use crate::log::{Log, Pipes, TELEMETRY_FD};
 use crate::pool::Room;
 use crate::prediction::Version;
 use crate::provision::Keep;
-use crate::runtimes::{Family, HANDLER_ARGUMENT};
+use crate::runtimes::Family;
 use crate::shared::Shared;
 use crate::slots::{self, Parked, Slot};
 use crate::spec::{FunctionSpec, Initialization, Lasting, Refusal};
@@ -135,6 +135,8 @@ pub(crate) struct Environment {
     /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
     generation: Arc<AtomicU64>,
     pub(crate) booted: bool,
+    /// Its CPU share has been set since it booted.
+    throttled: bool,
     /// The duration of the init phase, until a REPORT has told it.
     pub(crate) init_duration: Option<Duration>,
     /// The duration of the restore, until a REPORT has told it.
@@ -215,6 +217,7 @@ impl Environment {
             readers,
             parked,
             parent,
+            furnished,
             restored,
         } = slot;
         let is_asked = restored || initialization == Initialization::SnapStart;
@@ -223,18 +226,15 @@ impl Environment {
             false => (spec.credentials)(Lasting::Long).map(Grant::Keys),
         };
         let grant = Arc::new(grant.map_err(Refusal::Credentials)?);
-        // A fork of a template has the files of its function already.
-        let late = slots::late(spec, false);
-        let late = Late {
-            mounts: if restored { Vec::new() } else { late.mounts },
-            ..late
+        let sandbox = if furnished {
+            sandbox
+        } else {
+            let late = slots::late(spec, false);
+            let attached =
+                tokio::task::spawn_blocking(move || sandbox.attach(late).map(|()| sandbox));
+            attached.await.map_err(internal)?.map_err(internal)?
         };
-        let attached = tokio::task::spawn_blocking(move || {
-            let attached = sandbox.attach(late);
-            sandbox.complete();
-            attached.map(|()| sandbox)
-        });
-        let sandbox = attached.await.map_err(internal)?.map_err(internal)?;
+        sandbox.complete();
         let target = log_target(spec, &name);
         let (events, config) = (shared.events.clone(), spec.log.clone());
         let log = Log::new(events, target, config, initialization, readers);
@@ -287,6 +287,7 @@ impl Environment {
             restored,
             generation: Arc::new(AtomicU64::new(0)),
             booted: false,
+            throttled: false,
             init_duration: None,
             restore_duration: None,
             initialization,
@@ -321,12 +322,20 @@ impl Environment {
         let booted = tokio::time::timeout_at(late, self.boot_processes(trace_id)).await;
         booted.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.api.init_done();
-        // Init runs unthrottled, as on AWS; from here on the share belongs to the memory size.
+        self.booted = true;
+        self.throttled = false;
+        Ok(())
+    }
+
+    /// Init runs unthrottled, as on AWS; after it the share belongs to the memory size. It is set when the first event is
+    /// on its way, which does not wait for it.
+    pub(crate) fn throttle(&mut self) {
+        if !self.booted || std::mem::replace(&mut self.throttled, true) {
+            return;
+        }
         if let Err(error) = self.handle.sandbox.set_cpu(cpu_share(self.spec.memory_mb)) {
             tracing::warn!(environment = self.handle.id, %error, "the CPU share was not set");
         }
-        self.booted = true;
-        Ok(())
     }
 
     async fn boot_processes(&mut self, trace_id: Option<&str>) -> Result<(), Failure> {
@@ -381,23 +390,16 @@ impl Environment {
 
     /// Executes the runtime.
     async fn launch(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
-        let argv = self.runtime_argv()?;
+        let argv = runtime_argv(&self.spec)?;
         let program = argv.first().cloned().unwrap_or_default();
         let launched = self.spawn(Who::Runtime, argv, env, "/var/task").await;
         launched.map_err(|error| self.launch_failure(&program, &error))
     }
 
-    /// Tells an interpreter that waited whose it is. It goes on as if it had just been executed.
-    fn assign(&mut self, parked: Parked, env: Vec<(String, String)>) -> Result<(), Failure> {
-        let Parked { child, mut client } = parked;
-        let variables: serde_json::Map<String, serde_json::Value> = env
-            .into_iter()
-            .map(|(name, value)| (name, value.into()))
-            .collect();
-        let assignment = json!({ "environment": variables }).to_string();
-        client
-            .connection
-            .reply(crate::http::OK, &[], assignment.as_bytes());
+    /// Tells an interpreter that waited whose it is.
+    fn assign(&mut self, mut parked: Parked, env: Vec<(String, String)>) -> Result<(), Failure> {
+        parked.assign(env);
+        let Parked { child, client, .. } = parked;
         self.active = Some(client);
         self.watch_exit(Who::Runtime, child).map_err(|error| {
             tracing::error!(environment = self.handle.id, %error, "a runtime is not watched");
@@ -411,30 +413,6 @@ impl Environment {
             Signal::Failed(failure) => Err(failure),
             _ => Ok(()),
         }
-    }
-
-    /// What executes the function. A wrapper script comes first for managed runtimes
-    /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html>).
-    fn runtime_argv(&self) -> Result<Vec<String>, Failure> {
-        if self.spec.runtime.family == Family::Provided {
-            return provided_bootstrap(&self.spec).map(|path| vec![path]);
-        }
-        let wrapper = self
-            .spec
-            .env
-            .iter()
-            .find(|(name, _)| name == "AWS_LAMBDA_EXEC_WRAPPER");
-        let wrapper = wrapper
-            .map(|(_, path)| path.clone())
-            .filter(|path| !path.is_empty());
-        let argument = |argument: &String| match argument.as_str() {
-            HANDLER_ARGUMENT => self.spec.handler.clone(),
-            other => other.to_owned(),
-        };
-        Ok(wrapper
-            .into_iter()
-            .chain(self.spec.runtime.argv.iter().map(argument))
-            .collect())
     }
 
     fn launch_failure(&self, program: &str, error: &sandbox::Error) -> Failure {
@@ -731,9 +709,9 @@ impl Environment {
             .memory_measured
             .is_some_and(|at| at.elapsed() < MEMORY_FRESH);
         if (exact || !fresh)
-            && let Ok(usage) = self.handle.sandbox.usage()
+            && let Ok(peak) = self.handle.sandbox.memory_peak()
         {
-            self.memory_peak = self.memory_peak.max(usage.memory_peak_bytes);
+            self.memory_peak = self.memory_peak.max(peak);
             self.memory_measured = Some(Instant::now());
         }
         let mb = self.memory_peak.div_ceil(1 << 20);

@@ -247,6 +247,13 @@ impl Connection {
         self.flush().await
     }
 
+    /// Sends what is queued as far as that needs no waiting. The rest, and an error, are for whoever reads next.
+    pub(crate) fn send(&mut self) {
+        if let Ok(count) = self.stream.try_write(&self.output[self.sent..]) {
+            self.sent += count;
+        }
+    }
+
     /// Sends what is queued.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         while self.sent < self.output.len() {

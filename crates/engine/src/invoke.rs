@@ -372,7 +372,7 @@ impl Busy {
         }
     }
 
-    /// Answers the runtime's waiting request for an event; it leaves when the connection is next read.
+    /// Answers the runtime's waiting request for an event.
     fn deliver(&mut self) {
         let environment = &mut self.environment;
         let invocation = &self.invocation;
@@ -414,7 +414,9 @@ impl Busy {
         client
             .connection
             .reply(crate::http::OK, &headers, &invocation.payload);
+        client.connection.send();
         environment.active = Some(client);
+        environment.throttle();
     }
 
     async fn tell_extensions(&mut self) {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::api::EXTENSIONS_MAX;
 use crate::failure::Failure;
+use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::spec::FunctionSpec;
 
 /// Executables in /opt/extensions, in order of their names.
@@ -21,8 +22,31 @@ pub(crate) fn external_extensions(layers: Option<&Path>) -> Vec<String> {
     names
 }
 
+/// What executes the function. A wrapper script comes first for managed runtimes
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html>).
+pub(crate) fn runtime_argv(spec: &FunctionSpec) -> Result<Vec<String>, Failure> {
+    if spec.runtime.family == Family::Provided {
+        return provided_bootstrap(spec).map(|path| vec![path]);
+    }
+    let wrapper = spec
+        .env
+        .iter()
+        .find(|(name, _)| name == "AWS_LAMBDA_EXEC_WRAPPER");
+    let wrapper = wrapper
+        .map(|(_, path)| path.clone())
+        .filter(|path| !path.is_empty());
+    let argument = |argument: &String| match argument.as_str() {
+        HANDLER_ARGUMENT => spec.handler.clone(),
+        other => other.to_owned(),
+    };
+    Ok(wrapper
+        .into_iter()
+        .chain(spec.runtime.argv.iter().map(argument))
+        .collect())
+}
+
 /// The first of the places where a custom runtime may be.
-pub(crate) fn provided_bootstrap(spec: &FunctionSpec) -> Result<String, Failure> {
+fn provided_bootstrap(spec: &FunctionSpec) -> Result<String, Failure> {
     let runtime = spec
         .runtime
         .mounts

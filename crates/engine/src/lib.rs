@@ -219,11 +219,13 @@ impl Engine {
         self.shared.stop_all(self.shared.pool.retire(key_prefix));
     }
 
-    /// A function like this one is there and may be invoked: what is generic about its first environment is made ready.
-    pub fn expect(&self, spec: &FunctionSpec) {
-        self.shared
-            .slots
-            .expect(&Kind::of(&self.shared.zygotes, spec));
+    /// This function is there and may be invoked: of its first environment all is made ready but what it runs itself.
+    pub fn expect(&self, spec: &Arc<FunctionSpec>) {
+        let (slots, zygotes) = (&self.shared.slots, &self.shared.zygotes);
+        slots.expect(&Kind::of(zygotes, spec));
+        if let Some(kind) = Kind::of_version(zygotes, spec) {
+            slots.expect(&kind);
+        }
     }
 
     /// Templates that environments are forked of.
@@ -247,7 +249,7 @@ impl Engine {
     pub fn retire(&self, key_prefix: &str) {
         self.shared.prediction.forget(key_prefix);
         self.retire_environments(key_prefix);
-        self.shared.retire_templates(key_prefix);
+        self.shared.retire_ahead(key_prefix);
     }
 
     /// Says which environments of a function are to be initialised ahead and kept, all versions together. They are made,
@@ -321,7 +323,7 @@ impl Engine {
             );
         }
         shared.stop_all(shared.pool.retire(""));
-        shared.retire_templates("");
+        shared.retire_ahead("");
         shared.stop.cancel();
         shared.tasks.close();
         if tokio::time::timeout(STOP_LIMIT, shared.tasks.wait())

@@ -18,7 +18,7 @@ use crate::pool::{Capacity, Pool, Room};
 use crate::prediction::{Keeping, Prediction};
 use crate::pressure;
 use crate::provision::Provisions;
-use crate::slots::Slots;
+use crate::slots::{self, Slots};
 use crate::spec::{Refusal, ThrottleReason};
 use crate::templates::{self, Templates};
 use crate::turns::Turns;
@@ -142,7 +142,8 @@ impl Shared {
     }
 
     /// Puts an environment where the next invocation finds it; its version was last used at `since`.
-    pub(crate) fn put(self: &Arc<Self>, environment: Environment, since: Duration) {
+    pub(crate) fn put(self: &Arc<Self>, mut environment: Environment, since: Duration) {
+        environment.throttle();
         let waited_for =
             self.capacity.waiting.load(Ordering::Acquire) > 0 && environment.keep.is_none();
         let wanted = waited_for || self.draining.load(Ordering::Acquire);
@@ -168,16 +169,15 @@ impl Shared {
         }
     }
 
-    /// Ends the templates of revisions, and what was forked of them and waits.
-    pub(crate) fn retire_templates(self: &Arc<Self>, key_prefix: &str) {
+    /// Ends the templates of revisions, and the slots that wait for them.
+    pub(crate) fn retire_ahead(self: &Arc<Self>, key_prefix: &str) {
         let templates = self.templates.retire(key_prefix);
-        if templates.is_empty() {
+        let waiting = self.slots.retire(key_prefix);
+        if templates.is_empty() && waiting.is_empty() {
             return;
         }
-        let shared = self.clone();
-        let prefix = key_prefix.to_owned();
         self.tasks.spawn(async move {
-            shared.slots.retire(&prefix).await;
+            slots::dispose(waiting).await;
             templates::dispose(templates).await;
         });
     }

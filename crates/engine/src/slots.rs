@@ -1,8 +1,10 @@
 //! Slots: sandboxes made ahead of the functions that they will belong to.
 //!
 //! Everything generic is in place: namespaces, limits, listeners, the runtime's files, and for runtimes that can *park*
-//! an interpreter that has loaded its bootstrap and waits for an assignment. What a slot lacks is a function. A slot is
-//! given to one environment and never comes back, so no code of a function ever runs in the slot of another.
+//! an interpreter that has loaded its bootstrap and waits for an assignment. What a slot lacks is a function. For the
+//! versions that were deployed or called lately there are *furnished* slots besides: their files are mounted and their
+//! limits set, but nothing of them has run. A slot is given to one environment and never comes back, so no code of a
+//! function ever runs in the slot of another.
 //!
 //! How many wait follows what was taken lately, within limits of number and memory. They are made after answers, one at
 //! a time, and their absence costs an invocation time, never its success.
@@ -26,7 +28,7 @@ use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
 use crate::templates::Template;
-use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
+use crate::variables::{RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables};
 use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together.
@@ -47,6 +49,10 @@ const PARK_LIMIT: Duration = Duration::from_secs(60);
 const FAILURE_REST: Duration = Duration::from_secs(30);
 /// Kinds remembered; more than there are runtimes.
 const KINDS_MAX: usize = 128;
+/// Versions that have furnished slots; the one used least lately makes way.
+const VERSIONS_MAX: usize = 16;
+/// A version that was not used for so long has none any more.
+const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 /// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
 const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
 /// What our bootstraps ask for while they wait.
@@ -61,8 +67,17 @@ pub(crate) struct Kind {
     parked: bool,
     /// Which has loaded AWS's SDK.
     sdk: bool,
-    /// Forks of a version's template, for that version only.
-    template: Option<(Arc<FunctionSpec>, Arc<Template>)>,
+    owner: Owner,
+}
+
+/// Whom the slots of a kind are for.
+#[derive(Clone)]
+enum Owner {
+    Anybody,
+    /// One version, whose files they have.
+    Version(Arc<FunctionSpec>),
+    /// One version, of whose template they are forks.
+    Template(Arc<FunctionSpec>, Arc<Template>),
 }
 
 impl Kind {
@@ -76,8 +91,17 @@ impl Kind {
             network: spec.network,
             parked,
             sdk: parked && zygotes.suits_sdk(spec),
-            template: None,
+            owner: Owner::Anybody,
         }
+    }
+
+    /// The furnished slots of a version; one with a template needs none.
+    pub(crate) fn of_version(zygotes: &Zygotes, spec: &Arc<FunctionSpec>) -> Option<Kind> {
+        let owner = Owner::Version(spec.clone());
+        (!spec.wants_template()).then(|| Kind {
+            owner,
+            ..Kind::of(zygotes, spec)
+        })
     }
 
     /// The forks of a version's template.
@@ -87,13 +111,32 @@ impl Kind {
             network: spec.network,
             parked: true,
             sdk: false,
-            template: Some((spec.clone(), template)),
+            owner: Owner::Template(spec.clone(), template),
         }
     }
 
+    fn template(&self) -> Option<&Arc<Template>> {
+        match &self.owner {
+            Owner::Template(_, template) => Some(template),
+            _ => None,
+        }
+    }
+
+    /// The version whose files its slots have.
+    fn version(&self) -> Option<&Arc<FunctionSpec>> {
+        match &self.owner {
+            Owner::Anybody => None,
+            Owner::Version(spec) | Owner::Template(spec, _) => Some(spec),
+        }
+    }
+
+    fn is_furnished(&self) -> bool {
+        matches!(self.owner, Owner::Version(_))
+    }
+
     fn is_retired(&self) -> bool {
-        let template = self.template.as_ref();
-        template.is_some_and(|(_, template)| template.retired.load(Ordering::Acquire))
+        let template = self.template();
+        template.is_some_and(|template| template.retired.load(Ordering::Acquire))
     }
 
     fn key(&self) -> String {
@@ -102,22 +145,22 @@ impl Kind {
             network,
             parked,
             sdk,
-            template,
+            owner,
         } = self;
-        match template {
-            Some((spec, _)) => template_key(&spec.key),
-            None => format!(
+        match owner {
+            Owner::Anybody => format!(
                 "{}/{}/{network:?}/{parked}/{sdk}",
                 runtime.id, runtime.digest
             ),
+            Owner::Version(spec) => format!("{VERSION_KEY}{}", spec.key),
+            Owner::Template(spec, _) => format!("{TEMPLATE_KEY}{}", spec.key),
         }
     }
 }
 
-/// The key of a version's forks, and of several versions' by prefix.
-fn template_key(key: &str) -> String {
-    format!("template:{key}")
-}
+/// What the keys of kinds that belong to a version begin with.
+const VERSION_KEY: &str = "version:";
+const TEMPLATE_KEY: &str = "template:";
 
 /// A slot for an environment: one that waits, or a new one. What a template cannot give is made without it. Environments
 /// that are provisioned run init themselves, as on AWS.
@@ -140,7 +183,9 @@ pub(crate) async fn slot_for(
         }
     }
     let kind = Kind::of(&shared.zygotes, spec);
-    if let Some(slot) = shared.slots.take(&kind) {
+    let furnished = Kind::of_version(&shared.zygotes, spec);
+    let furnished = furnished.and_then(|kind| shared.slots.take(&kind));
+    if let Some(slot) = furnished.or_else(|| shared.slots.take(&kind)) {
         return Ok(slot);
     }
     if let Some(zygote) = shared
@@ -171,6 +216,8 @@ pub(crate) struct Slot {
     pub(crate) parked: Option<Parked>,
     /// What its process was forked of, which must outlive it.
     pub(crate) parent: Option<Arc<Template>>,
+    /// The files of a version are mounted, and its limits are set.
+    pub(crate) furnished: bool,
     /// The process has run the function's init: it was forked of a version's template.
     pub(crate) restored: bool,
 }
@@ -180,6 +227,29 @@ pub(crate) struct Parked {
     pub(crate) child: sandbox::Child,
     /// Its connection to the Runtime API, on which it asked for the assignment.
     pub(crate) client: Client,
+    /// The variables that it has been told of its function.
+    pub(crate) told: Vec<(String, String)>,
+}
+
+impl Parked {
+    /// Tells it whose it is. It goes on as if it had just been executed.
+    pub(crate) fn assign(&mut self, mut variables: Vec<(String, String)>) {
+        variables.retain(|variable| !self.told.contains(variable));
+        self.client
+            .connection
+            .reply(crate::http::OK, &[], &assignment(variables, false));
+        self.client.connection.send();
+    }
+}
+
+/// What an interpreter that waits is answered; `ahead` when the rest of it will follow.
+fn assignment(variables: Vec<(String, String)>, ahead: bool) -> Vec<u8> {
+    let variables: serde_json::Map<String, serde_json::Value> = variables
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    let document = serde_json::json!({ "environment": variables, "ahead": ahead });
+    document.to_string().into_bytes()
 }
 
 impl Slot {
@@ -192,14 +262,14 @@ impl Slot {
         let name = uuid::Uuid::new_v4().simple().to_string();
         let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
         shared.egress.plan(kind.network, &mut plan);
+        let version = kind.version();
         let (host, missing) = match &parent {
             Some(parent) => {
                 let own = take_mounts(&mut plan);
-                let of = kind.template.as_ref();
-                let missing = of.map_or(own, |(spec, _)| late(spec, true));
+                let missing = version.map_or(own, |spec| late(spec, true));
                 (parent.host.clone(), Some(missing))
             }
-            None => (shared.host.clone(), None),
+            None => (shared.host.clone(), version.map(|spec| late(spec, false))),
         };
         let made = tokio::task::spawn_blocking(move || {
             let sandbox = host.create(plan)?;
@@ -226,14 +296,15 @@ impl Slot {
             readers,
             parked: None,
             parent,
-            restored: kind.template.is_some(),
+            furnished: version.is_some(),
+            restored: kind.template().is_some(),
         })
     }
 
     /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile.
     async fn ready(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
-        let parent = match &kind.template {
-            Some((_, template)) => Some(template.clone()),
+        let parent = match kind.template() {
+            Some(template) => Some(template.clone()),
             None if kind.parked => shared.zygotes.get(shared, &kind.runtime, kind.sdk).await,
             None => None,
         };
@@ -247,22 +318,23 @@ impl Slot {
         parent: Option<Arc<Template>>,
     ) -> Result<Slot, String> {
         let parked = match Slot::make(shared, kind, parent.clone()).await {
-            Ok(slot) if kind.parked => slot.park(&kind.runtime, &shared.stop).await,
+            Ok(slot) if kind.parked => slot.park(kind, &shared.stop).await,
             other => other,
         };
         if let (Err(_), Some(parent)) = (&parked, &parent)
             && !parent.zygote.is_alive()
         {
-            match &kind.template {
-                Some((spec, template)) => shared.templates.lose(&spec.key, template),
-                None => shared.zygotes.lose(parent),
+            match &kind.owner {
+                Owner::Template(spec, template) => shared.templates.lose(&spec.key, template),
+                _ => shared.zygotes.lose(parent),
             }
         }
         parked
     }
 
     /// Starts an interpreter in it, or forks one, and waits until that waits, or the engine stops.
-    async fn park(self, runtime: &Runtime, stop: &CancellationToken) -> Result<Slot, String> {
+    async fn park(self, kind: &Kind, stop: &CancellationToken) -> Result<Slot, String> {
+        let runtime = &kind.runtime;
         let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(text);
         let process = Process {
             argv: runtime.argv.clone(),
@@ -293,11 +365,19 @@ impl Slot {
                 return Err(error.to_string());
             }
         };
-        let asked = stop.run_until_cancelled(slot.asked());
+        let told = match &kind.owner {
+            Owner::Version(spec) => furnished_variables(spec),
+            _ => Vec::new(),
+        };
+        let asked = stop.run_until_cancelled(slot.asked(&told));
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
             Ok(Some(Ok(client))) => {
-                slot.parked = Some(Parked { child, client });
+                slot.parked = Some(Parked {
+                    child,
+                    client,
+                    told,
+                });
                 Ok(slot)
             }
             other => {
@@ -312,20 +392,28 @@ impl Slot {
         }
     }
 
-    async fn asked(&self) -> std::io::Result<Client> {
+    /// Waits until it asks for its assignment: for the second time, if there is something to tell it ahead.
+    async fn asked(&self, told: &[(String, String)]) -> std::io::Result<Client> {
         let (stream, _) = self.runtime_api.accept().await?;
         let mut connection = Connection::new(stream);
-        match connection.head().await? {
-            Some(head) if head.method == Method::Get && head.path == ASSIGNMENT_PATH => {
-                Ok(Client::new(connection))
-            }
-            _ => Err(std::io::Error::other("it asked for something else")),
+        question(&mut connection).await?;
+        if !told.is_empty() {
+            connection.reply(crate::http::OK, &[], &assignment(told.to_vec(), true));
+            question(&mut connection).await?;
         }
+        Ok(Client::new(connection))
     }
 
     fn is_alive(&self) -> bool {
         let ended = |parked: &Parked| !matches!(parked.child.try_wait(), Ok(None));
         !self.parked.as_ref().is_some_and(ended)
+    }
+}
+
+async fn question(connection: &mut Connection) -> std::io::Result<()> {
+    match connection.head().await? {
+        Some(head) if head.method == Method::Get && head.path == ASSIGNMENT_PATH => Ok(()),
+        _ => Err(std::io::Error::other("it asked for something else")),
     }
 }
 
@@ -378,6 +466,8 @@ pub(crate) fn late(spec: &FunctionSpec, runtime: bool) -> Late {
 #[derive(Default)]
 pub(crate) struct Slots {
     shelves: Mutex<HashMap<String, Shelf>>,
+    /// Those of versions that made way for others.
+    unwanted: Mutex<Vec<Slot>>,
     wanted: Notify,
     /// Held while a slot is being made, so that [`Slots::shed`] misses none.
     making: tokio::sync::Mutex<()>,
@@ -388,6 +478,7 @@ struct Shelf {
     kind: Kind,
     ready: Vec<Slot>,
     demand: Demand,
+    used: Instant,
     rest_until: Option<Instant>,
 }
 
@@ -431,7 +522,7 @@ impl Slots {
     /// A slot for a function, if one waits.
     pub(crate) fn take(&self, kind: &Kind) -> Option<Slot> {
         let (now, mut shelves) = (Instant::now(), self.shelves());
-        let shelf = shelf(&mut shelves, kind, now)?;
+        let shelf = self.shelf(&mut shelves, kind, now)?;
         shelf.demand.take(now);
         // The one that was made last is the most likely to be in caches.
         let slot = std::iter::from_fn(|| shelf.ready.pop()).find(Slot::is_alive);
@@ -442,8 +533,52 @@ impl Slots {
 
     /// A function of this kind is there, so one slot shall wait.
     pub(crate) fn expect(&self, kind: &Kind) {
-        shelf(&mut self.shelves(), kind, Instant::now());
+        self.shelf(&mut self.shelves(), kind, Instant::now());
         self.wanted.notify_one();
+    }
+
+    /// The shelf of a kind; none when there are too many kinds.
+    fn shelf<'a>(
+        &self,
+        shelves: &'a mut HashMap<String, Shelf>,
+        kind: &Kind,
+        now: Instant,
+    ) -> Option<&'a mut Shelf> {
+        let key = kind.key();
+        if !shelves.contains_key(&key) {
+            if kind.is_furnished() {
+                self.make_way(shelves);
+            }
+            if shelves.len() >= KINDS_MAX {
+                return None;
+            }
+        }
+        let shelf = shelves.entry(key).or_insert_with(|| Shelf {
+            kind: kind.clone(),
+            ready: Vec::new(),
+            demand: Demand::new(now),
+            used: now,
+            rest_until: None,
+        });
+        shelf.used = now;
+        Some(shelf)
+    }
+
+    /// Gives up the version that was used least lately, when there are as many as there may be.
+    fn make_way(&self, shelves: &mut HashMap<String, Shelf>) {
+        let furnished = shelves
+            .iter()
+            .filter(|(_, shelf)| shelf.kind.is_furnished());
+        if furnished.clone().count() < VERSIONS_MAX {
+            return;
+        }
+        let oldest = furnished.min_by_key(|(_, shelf)| shelf.used);
+        let Some(key) = oldest.map(|(key, _)| key.clone()) else {
+            return;
+        };
+        if let Some(shelf) = shelves.remove(&key) {
+            self.unwanted().extend(shelf.ready);
+        }
     }
 
     /// Makes slots until `stop`, then takes all of them down.
@@ -454,6 +589,8 @@ impl Slots {
                 () = stop.cancelled() => break,
                 () = quiet(&shared) => {}
             }
+            let unwanted = std::mem::take(&mut *slots.unwanted());
+            dispose(unwanted).await;
             if slots.make_one(&shared).await {
                 continue;
             }
@@ -498,12 +635,12 @@ impl Slots {
             let rests = shelf.rest_until.is_some_and(|until| now < until);
             !rests && !shelf.kind.is_retired() && shelf.ready.len() < shelf.demand.now(now)
         };
-        // The emptiest first, so that no kind goes without because of another.
+        // The emptiest first, so that no kind goes without because of another, and those for anybody before others.
         let mut lacking: Vec<&Shelf> = shelves
             .values_mut()
             .filter_map(|shelf| lacking(shelf).then_some(&*shelf))
             .collect();
-        lacking.sort_by_key(|shelf| shelf.ready.len());
+        lacking.sort_by_key(|shelf| (shelf.ready.len(), shelf.kind.is_furnished()));
         lacking.first().map(|shelf| shelf.kind.clone())
     }
 
@@ -525,27 +662,25 @@ impl Slots {
         Vec::new()
     }
 
-    /// Takes down the forks of templates of these versions.
-    pub(crate) async fn retire(&self, key_prefix: &str) {
-        let _making = self.making.lock().await;
-        let prefix = template_key(key_prefix);
-        let gone = self
-            .shelves()
-            .extract_if(|key, _| key.starts_with(&prefix))
-            .collect::<Vec<_>>();
-        dispose(
-            gone.into_iter()
-                .flat_map(|(_, shelf)| shelf.ready)
-                .collect(),
-        )
-        .await;
+    /// Takes away those that are for these versions only. One that is being made finds no shelf any more.
+    pub(crate) fn retire(&self, key_prefix: &str) -> Vec<Slot> {
+        let mut shelves = self.shelves();
+        let gone = shelves.extract_if(|key, _| is_of(key, key_prefix));
+        gone.flat_map(|(_, shelf)| shelf.ready).collect()
     }
 
     /// Slots beyond what demand has fallen to.
     fn take_extra(&self) -> Vec<Slot> {
         let now = Instant::now();
         let mut extra = Vec::new();
-        for shelf in self.shelves().values_mut() {
+        let mut shelves = self.shelves();
+        let forgotten = |shelf: &Shelf| {
+            shelf.kind.is_furnished() && now.duration_since(shelf.used) > VERSION_MEMORY
+        };
+        for (_, shelf) in shelves.extract_if(|_, shelf| forgotten(shelf)) {
+            extra.extend(shelf.ready);
+        }
+        for shelf in shelves.values_mut() {
             let wanted = if shelf.kind.is_retired() {
                 0
             } else {
@@ -562,6 +697,7 @@ impl Slots {
         shelves
             .into_values()
             .flat_map(|shelf| shelf.ready)
+            .chain(std::mem::take(&mut *self.unwanted()))
             .collect()
     }
 
@@ -580,24 +716,19 @@ impl Slots {
         // Every change is one push or one removal, so a panic elsewhere leaves it whole.
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn unwanted(&self) -> MutexGuard<'_, Vec<Slot>> {
+        // The same.
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// The shelf of a kind; none when there are too many kinds.
-fn shelf<'a>(
-    shelves: &'a mut HashMap<String, Shelf>,
-    kind: &Kind,
-    now: Instant,
-) -> Option<&'a mut Shelf> {
-    let key = kind.key();
-    if shelves.len() >= KINDS_MAX && !shelves.contains_key(&key) {
-        return None;
-    }
-    Some(shelves.entry(key).or_insert_with(|| Shelf {
-        kind: kind.clone(),
-        ready: Vec::new(),
-        demand: Demand::new(now),
-        rest_until: None,
-    }))
+/// Whether a kind's key is that of one of these versions.
+fn is_of(key: &str, key_prefix: &str) -> bool {
+    let version = key
+        .strip_prefix(VERSION_KEY)
+        .or_else(|| key.strip_prefix(TEMPLATE_KEY));
+    version.is_some_and(|version| version.starts_with(key_prefix))
 }
 
 /// Waits until no invocation runs, or for long enough.
@@ -609,7 +740,7 @@ async fn quiet(shared: &Shared) {
 }
 
 /// Takes slots down. Each waits until nothing of it is left, so not on this thread.
-async fn dispose(slots: Vec<Slot>) {
+pub(crate) async fn dispose(slots: Vec<Slot>) {
     if let Err(error) = tokio::task::spawn_blocking(move || drop(slots)).await {
         tracing::error!(%error, "sandboxes were not taken down");
     }

@@ -35,6 +35,9 @@ pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
 /// The port of [`RUNTIME_API`].
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 
+/// The name of an environment's log stream.
+const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
+
 /// Variables that an external extension does not get, besides every name that starts with `_`.
 const NOT_FOR_EXTENSIONS: &[&str] = &[
     "AWS_EXECUTION_ENV",
@@ -58,18 +61,21 @@ pub(crate) fn runtime_variables(
     trace_id: Option<&str>,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
-    set.common(spec, initialization, grant, log_stream);
-    set.put("_HANDLER", &spec.handler);
+    set.grant(grant);
+    set.common(spec, initialization, log_stream);
     if let Some(trace_id) = trace_id {
         set.put("_X_AMZN_TRACE_ID", trace_id);
     }
-    set.put(
-        "_LAMBDA_TELEMETRY_LOG_FD",
-        &crate::log::TELEMETRY_FD.to_string(),
-    );
-    set.put("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1");
-    set.put("_AWS_XRAY_DAEMON_PORT", "2000");
-    set.rest(spec);
+    set.runtime(spec);
+    set.0
+}
+
+/// Those of them that are known before there is an environment.
+pub(crate) fn furnished_variables(spec: &FunctionSpec) -> Vec<(String, String)> {
+    let mut set = Set::default();
+    set.common(spec, spec.initialization, "");
+    set.runtime(spec);
+    set.0.retain(|(name, _)| name != LOG_STREAM);
     set.0
 }
 
@@ -121,7 +127,8 @@ pub(crate) fn extension_variables(
     log_stream: &str,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
-    set.common(spec, initialization, grant, log_stream);
+    set.grant(grant);
+    set.common(spec, initialization, log_stream);
     set.rest(spec);
     set.0
         .retain(|(name, _)| !name.starts_with('_') && !NOT_FOR_EXTENSIONS.contains(&name.as_str()));
@@ -139,17 +146,14 @@ impl Set {
         }
     }
 
-    fn common(
-        &mut self,
-        spec: &FunctionSpec,
-        initialization: Initialization,
-        grant: &Grant,
-        log_stream: &str,
-    ) {
-        let provided = spec.runtime.family == Family::Provided;
+    fn grant(&mut self, grant: &Grant) {
         for (name, value) in grant.variables() {
             self.put(name, &value);
         }
+    }
+
+    fn common(&mut self, spec: &FunctionSpec, initialization: Initialization, log_stream: &str) {
+        let provided = spec.runtime.family == Family::Provided;
         self.put("AWS_REGION", &spec.region);
         self.put("AWS_DEFAULT_REGION", &spec.region);
         if !provided {
@@ -168,7 +172,7 @@ impl Set {
         // As on AWS: an environment's stream is not known yet where its init ran.
         if initialization != Initialization::SnapStart {
             self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
-            self.put("AWS_LAMBDA_LOG_STREAM_NAME", log_stream);
+            self.put(LOG_STREAM, log_stream);
         }
         if spec.log.format == LogFormat::Json {
             self.put("AWS_LAMBDA_LOG_FORMAT", "JSON");
@@ -202,6 +206,18 @@ impl Set {
                 format!("/var/lang/bin:{PATH}")
             },
         );
+    }
+
+    /// What only the runtime's process has, and what the user wants.
+    fn runtime(&mut self, spec: &FunctionSpec) {
+        self.put("_HANDLER", &spec.handler);
+        self.put(
+            "_LAMBDA_TELEMETRY_LOG_FD",
+            &crate::log::TELEMETRY_FD.to_string(),
+        );
+        self.put("_AWS_XRAY_DAEMON_ADDRESS", "127.0.0.1");
+        self.put("_AWS_XRAY_DAEMON_PORT", "2000");
+        self.rest(spec);
     }
 
     fn rest(&mut self, spec: &FunctionSpec) {

@@ -18,8 +18,8 @@ pub type Preparing<'a> = Pin<Box<dyn Future<Output = Result<Prepared, Unprepared
 pub trait Executor: Send + Sync {
     /// Runs a function once.
     fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_>;
-    /// A function like this is there: what is generic about its first environment may be made ahead.
-    fn expect(&self, _spec: &FunctionSpec) {}
+    /// This function is there: of its first environment all may be made ahead but what it runs itself.
+    fn expect(&self, _spec: &Arc<FunctionSpec>) {}
     /// Runs a function's init once and keeps what came of it.
     fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_>;
     /// Ends environments whose key begins so.
@@ -40,7 +40,7 @@ impl Executor for Engine {
     fn invoke(&self, spec: Arc<FunctionSpec>, invocation: Invocation) -> Running<'_> {
         Box::pin(Engine::invoke(self, spec, invocation))
     }
-    fn expect(&self, spec: &FunctionSpec) {
+    fn expect(&self, spec: &Arc<FunctionSpec>) {
         Engine::expect(self, spec);
     }
     fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_> {

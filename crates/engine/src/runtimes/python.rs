@@ -13,6 +13,8 @@ use super::{HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 
 /// The bootstrap, for every version.
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
+/// What an interpreter does while it waits.
+const PARKED: &str = include_str!("../../../../runtimes/python/mayfly_parked.py");
 /// What a template is besides.
 const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py");
 /// AWS's runtimes bring it along.
@@ -35,6 +37,7 @@ pub(super) fn runtime(
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
     let script = folder.join("bootstrap.py");
     write_if_changed(&script, BOOTSTRAP.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_parked.py"), PARKED.as_bytes())?;
     write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
     write_if_changed(&folder.join("snapshot_restore_py.py"), HOOKS.as_bytes())?;
     let compiled = compile(python, &script, &folder);
@@ -206,6 +209,7 @@ fn digest(python: &Python) -> String {
     let version = format!("{}.{}.{}", python.major, python.minor, python.micro);
     hex_digest(&[
         BOOTSTRAP.as_bytes(),
+        PARKED.as_bytes(),
         ZYGOTE.as_bytes(),
         python.sha256.as_bytes(),
         version.as_bytes(),

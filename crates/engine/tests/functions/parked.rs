@@ -7,16 +7,20 @@ use engine::{FunctionSpec, Initialization};
 
 use crate::bed::Bed;
 
-/// Waits until a sandbox of the function's kind waits for it.
-async fn ahead(bed: &Bed, spec: &FunctionSpec) {
+/// Waits until a sandbox waits for anybody's function of this kind, and one for this function.
+async fn ahead(bed: &Bed, spec: &Arc<FunctionSpec>) {
     bed.engine.expect(spec);
+    waiting(bed, |slots| slots >= 2).await;
+}
+
+async fn waiting(bed: &Bed, enough: impl Fn(usize) -> bool) {
     for _ in 0..4000 {
-        if bed.engine.slots() > 0 {
+        if enough(bed.engine.slots()) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("no sandbox was made ahead");
+    panic!("{} sandboxes are there", bed.engine.slots());
 }
 
 /// What a function sees of its surroundings, less what differs by design.
@@ -30,6 +34,8 @@ def handler(event, context):
     return json.dumps({
         'env': env, 'path': sys.path, 'argv': sys.argv, 'cwd': os.getcwd(), 'uid': os.getuid(), 'gid': os.getgid(),
         'modules': sorted(m for m in sys.modules if 'mayfly' in m or m.startswith('ctypes')),
+        'finders': [getattr(finder, '__name__', type(finder).__name__) for finder in sys.meta_path],
+        'loader': sorted(vars(__loader__)) if '__loader__' in globals() else None, 'file': __file__, 'name': __name__,
         'task': sorted(os.listdir('/var/task')), 'opt': os.listdir('/opt'), 'tmp': os.listdir('/tmp'),
         'tmp_mb': os.statvfs('/tmp').f_blocks * os.statvfs('/tmp').f_frsize >> 20,
         'pids': sorted(int(p) for p in os.listdir('/proc') if p.isdigit())[:1], 'fds': len(fds),
@@ -44,7 +50,8 @@ async fn a_parked_interpreter_is_like_one_that_was_executed() {
     let bed = Bed::new();
     for python in bed.pythons() {
         let id = python.id;
-        let mut spec = bed.function_on(python, "app.handler", &[("app.py", SURROUNDINGS)]);
+        let files = [("pack/__init__.py", "import os\n"), ("pack/app.py", SURROUNDINGS)];
+        let mut spec = bed.function_on(python, "pack/app.handler", &files);
         spec.env = vec![("MINE".to_owned(), "gr\u{fc}n".to_owned())];
         spec.ephemeral_mb = 600;
         spec.memory_mb = 300;
@@ -132,7 +139,9 @@ async fn variables_that_bind_at_start_are_there_at_start() {
     let bed = Bed::new();
     let mut spec =
         bed.function("import sys\ndef handler(event, context):\n    return sys.flags.optimize");
-    ahead(&bed, &spec).await;
+    ahead(&bed, &Arc::new(spec.clone())).await;
+    // Another revision.
+    spec.key += "1";
     spec.env = vec![("PYTHONOPTIMIZE".to_owned(), "2".to_owned())];
     bed.invoke(&Arc::new(spec), "{}").await.gives("2");
 }
@@ -213,4 +222,24 @@ async fn interpreters_that_wait_are_forked_unless_told_otherwise() {
         assert_ne!(seen[0].1, seen[1].1);
         assert_ne!(seen[0].2, seen[1].2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
+    let bed = Bed::new();
+    let versions: Vec<_> = (0..20)
+        .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
+        .collect();
+    ahead(&bed, &versions[0]).await;
+    bed.engine.retire(&versions[0].key);
+    // What is for anybody stays.
+    waiting(&bed, |slots| slots == 1).await;
+    for version in &versions {
+        bed.engine.expect(version);
+    }
+    waiting(&bed, |slots| slots == 17).await;
+    bed.invoke(&versions[0], "{}").await.gives("1");
+    bed.invoke(&versions[19], "{}").await.gives("1");
+    bed.engine.retire("");
+    waiting(&bed, |slots| slots == 1).await;
 }

@@ -18,6 +18,8 @@ const LASTING: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(60);
 /// How long a sandbox may take to be made ahead.
 const READY_WAIT_MAX: Duration = Duration::from_secs(1);
+/// One for anybody, and one with the files of the function.
+const SLOTS: usize = 2;
 const READY_TICK: Duration = Duration::from_millis(2);
 /// How long the environments may take to end.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -114,7 +116,7 @@ async fn cold_starts(runtime: &Arc<Runtime>) -> Result<Vec<Duration>> {
 /// The next sandbox is made after an answer, as it is between the calls of a server.
 async fn wait_for_slot(engine: &Engine) {
     let until = Instant::now() + READY_WAIT_MAX;
-    while engine.slots() == 0 && Instant::now() < until {
+    while engine.slots() < SLOTS && Instant::now() < until {
         tokio::time::sleep(READY_TICK).await;
     }
 }
