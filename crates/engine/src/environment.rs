@@ -134,6 +134,8 @@ pub(crate) struct Environment {
     restored: bool,
     /// Which boot of this environment is the current one; what an earlier one left behind is ignored.
     generation: Arc<AtomicU64>,
+    /// When the boot under way began, or the last one.
+    began: Option<Instant>,
     pub(crate) booted: bool,
     /// Its CPU share has been set since it booted.
     throttled: bool,
@@ -192,12 +194,14 @@ pub(crate) enum Signal {
 }
 
 impl Environment {
-    /// Makes the sandbox; nothing runs in it yet.
+    /// Makes the sandbox. An interpreter that waits in it is told its assignment before all else, so that both work at
+    /// once; `trace_id` is that of the invocation that it starts for.
     pub(crate) async fn create(
         shared: &Arc<Shared>,
         spec: &Arc<FunctionSpec>,
         room: Room,
         initialization: Initialization,
+        trace_id: Option<&str>,
     ) -> Result<Environment, Refusal> {
         if !shared.egress.has(spec.network) {
             let text = "the function may reach the internet, and this engine has no way there";
@@ -215,7 +219,7 @@ impl Environment {
             udp,
             pipes,
             readers,
-            parked,
+            mut parked,
             parent,
             furnished,
             restored,
@@ -234,8 +238,22 @@ impl Environment {
                 tokio::task::spawn_blocking(move || sandbox.attach(late).map(|()| sandbox));
             attached.await.map_err(internal)?.map_err(internal)?
         };
+        let target = LogTarget::of(spec, &name);
+        let external = external_extensions(spec.layers.as_deref());
+        // Extensions start before the runtime does.
+        let mut began = None;
+        if let Some(parked) = parked.as_mut().filter(|_| external.is_empty()) {
+            began = Some(Instant::now());
+            let stream = &target.stream;
+            parked.assign(runtime_variables(
+                spec,
+                initialization,
+                &grant,
+                stream,
+                trace_id,
+            ));
+        }
         sandbox.complete();
-        let target = log_target(spec, &name);
         let (events, config) = (shared.events.clone(), spec.log.clone());
         let log = Log::new(events, target, config, initialization, readers);
         let stop = CancellationToken::new();
@@ -261,7 +279,6 @@ impl Environment {
             sandbox,
         });
         shared.pool.add(&handle);
-        let external = external_extensions(spec.layers.as_deref());
         let facts = FunctionFacts {
             name: spec.name.clone(),
             version: spec.version.clone(),
@@ -286,6 +303,7 @@ impl Environment {
             _parent: parent,
             restored,
             generation: Arc::new(AtomicU64::new(0)),
+            began,
             booted: false,
             throttled: false,
             init_duration: None,
@@ -318,13 +336,19 @@ impl Environment {
         limit: Duration,
         trace_id: Option<&str>,
     ) -> Result<(), Failure> {
-        let late = tokio::time::Instant::now() + limit;
+        let began = *self.began.get_or_insert_with(Instant::now);
+        let late = tokio::time::Instant::from_std(began + limit);
         let booted = tokio::time::timeout_at(late, self.boot_processes(trace_id)).await;
         booted.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.api.init_done();
         self.booted = true;
         self.throttled = false;
         Ok(())
+    }
+
+    /// How long ago the boot began.
+    pub(crate) fn boot_time(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     /// Init runs unthrottled, as on AWS; after it the share belongs to the memory size. It is set when the first event is
@@ -354,16 +378,18 @@ impl Environment {
         while !self.api.all_registered() {
             self.expect_init_signal().await?;
         }
-        let env = runtime_variables(
-            &self.spec,
-            self.initialization,
-            &self.grant,
-            &stream,
-            trace_id,
-        );
+        let variables = || {
+            let (spec, grant) = (&self.spec, &self.grant);
+            runtime_variables(spec, self.initialization, grant, &stream, trace_id)
+        };
         match self.parked.take() {
-            Some(parked) => self.assign(parked, env)?,
-            None => self.launch(env).await?,
+            Some(mut parked) => {
+                if !parked.assigned {
+                    parked.assign(variables());
+                }
+                self.adopt(parked)?;
+            }
+            None => self.launch(variables()).await?,
         }
         while self.waiting.is_none() || !self.extensions_ready() {
             self.expect_init_signal().await?;
@@ -396,9 +422,8 @@ impl Environment {
         launched.map_err(|error| self.launch_failure(&program, &error))
     }
 
-    /// Tells an interpreter that waited whose it is.
-    fn assign(&mut self, mut parked: Parked, env: Vec<(String, String)>) -> Result<(), Failure> {
-        parked.assign(env);
+    /// Takes on an interpreter that waited.
+    fn adopt(&mut self, parked: Parked) -> Result<(), Failure> {
         let Parked { child, client, .. } = parked;
         self.active = Some(client);
         self.watch_exit(Who::Runtime, child).map_err(|error| {
@@ -724,6 +749,7 @@ impl Environment {
     /// the sandbox is gone.
     pub(crate) async fn reset(&mut self) -> bool {
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.began = None;
         self.booted = false;
         let handle = self.handle.clone();
         let reset = tokio::task::spawn_blocking(move || {
@@ -840,24 +866,6 @@ async fn drive(
         if outbox.send((generation, message)).await.is_err() {
             return;
         }
-    }
-}
-
-pub(crate) fn log_target(spec: &FunctionSpec, name: &str) -> LogTarget {
-    let day = jiff::Timestamp::now()
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .strftime("%Y/%m/%d")
-        .to_string();
-    let function = if spec.log.custom_group {
-        spec.name.as_str()
-    } else {
-        ""
-    };
-    LogTarget {
-        account_region: spec.pool.account_region.clone(),
-        group: spec.log.group.clone(),
-        role: spec.log.role.clone(),
-        stream: format!("{day}/{function}[{}]{name}", spec.version),
     }
 }
 

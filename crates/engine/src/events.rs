@@ -46,6 +46,27 @@ pub struct LogTarget {
     pub role: Arc<str>,
 }
 
+impl LogTarget {
+    /// The stream of an environment that begins now.
+    pub(crate) fn of(spec: &FunctionSpec, environment: &str) -> LogTarget {
+        let day = jiff::Timestamp::now()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .strftime("%Y/%m/%d")
+            .to_string();
+        let function = if spec.log.custom_group {
+            spec.name.as_str()
+        } else {
+            ""
+        };
+        LogTarget {
+            account_region: spec.pool.account_region.clone(),
+            group: spec.log.group.clone(),
+            role: spec.log.role.clone(),
+            stream: format!("{day}/{function}[{}]{environment}", spec.version),
+        }
+    }
+}
+
 /// One log event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {

@@ -126,21 +126,16 @@ async fn cold(
     let version = shared.prediction.version(spec);
     version.begins(shared.now(), None);
     let room = shared.make_room(spec.memory_mb).await?;
-    let mut environment = Environment::create(shared, spec, room, spec.initialization).await?;
-    let began = Instant::now();
-    match environment
-        .boot(INIT_LIMIT, invocation.trace_id.as_deref())
-        .await
-    {
-        Ok(()) => {
-            environment.started_in(began.elapsed());
-        }
+    let (initialization, trace_id) = (spec.initialization, invocation.trace_id.as_deref());
+    let mut environment = Environment::create(shared, spec, room, initialization, trace_id).await?;
+    match environment.boot(INIT_LIMIT, trace_id).await {
+        Ok(()) => environment.started_in(environment.boot_time()),
         // As on AWS the invocation has not begun then. The next one is restored anew.
         Err(failure) if environment.is_restored() => {
             environment.log.drain_to_end();
             environment
                 .log
-                .restore_report(began.elapsed(), Some(&failure));
+                .restore_report(environment.boot_time(), Some(&failure));
             environment.stop("failure").await;
             return Err(match failure {
                 Failure::Timeout(_) => Refusal::RestoreTimeout,
@@ -148,12 +143,18 @@ async fn cold(
             });
         }
         Err(failure) => {
-            report_init(&environment, began.elapsed(), "init", Some(&failure));
+            report_init(
+                &environment,
+                environment.boot_time(),
+                "init",
+                Some(&failure),
+            );
             if !environment.reset().await {
                 // The sandbox died with the runtime, as it does when memory runs out: take a new one.
                 environment.stop("failure").await;
                 let room = shared.make_room(spec.memory_mb).await?;
-                environment = Environment::create(shared, spec, room, spec.initialization).await?;
+                environment =
+                    Environment::create(shared, spec, room, initialization, trace_id).await?;
             }
         }
     }
@@ -169,11 +170,11 @@ pub(crate) async fn init_ahead(
     let (owned, spec) = (shared.clone(), spec.clone());
     let work = async move {
         let room = owned.make_room(spec.memory_mb).await?;
-        let mut environment = Environment::create(&owned, &spec, room, spec.initialization).await?;
-        let began = Instant::now();
+        let mut environment =
+            Environment::create(&owned, &spec, room, spec.initialization, None).await?;
         let limit = spec.timeout.max(PREPARE_LIMIT_MIN);
         let booted = environment.boot(limit, None).await;
-        let init_duration = began.elapsed();
+        let init_duration = environment.boot_time();
         report_init(&environment, init_duration, "init", booted.as_ref().err());
         if let Err(failure) = booted {
             environment.stop("failure").await;
@@ -203,13 +204,14 @@ pub(crate) async fn make_ahead(
     let Some(room) = shared.room_to_spare(spec.memory_mb) else {
         return Ok(());
     };
-    let mut environment = Environment::create(shared, spec, room, spec.initialization).await?;
-    let began = Instant::now();
+    let mut environment =
+        Environment::create(shared, spec, room, spec.initialization, None).await?;
     let booted = environment.boot(INIT_LIMIT, None).await;
-    report_init(&environment, began.elapsed(), "init", booted.as_ref().err());
+    let duration = environment.boot_time();
+    report_init(&environment, duration, "init", booted.as_ref().err());
     match booted {
         Ok(()) => {
-            environment.init_duration = Some(began.elapsed());
+            environment.init_duration = Some(duration);
             shared.put(environment, since);
         }
         Err(_) => environment.stop("failure").await,

@@ -405,10 +405,9 @@ async fn start(shared: Arc<Shared>, spec: Arc<FunctionSpec>) {
 async fn make(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<(), ProvisionFailure> {
     let room = shared.make_room(spec.memory_mb).await.map_err(refused)?;
     let initialization = Initialization::Provisioned;
-    let mut environment = Environment::create(shared, spec, room, initialization)
+    let mut environment = Environment::create(shared, spec, room, initialization, None)
         .await
         .map_err(refused)?;
-    let began = Instant::now();
     let booted = tokio::select! {
         booted = environment.boot(INIT_AHEAD_LIMIT.max(spec.timeout), None) => booted,
         () = shared.stop.cancelled() => {
@@ -416,7 +415,8 @@ async fn make(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<(), Prov
             return Ok(());
         }
     };
-    report_init(&environment, began.elapsed(), "init", booted.as_ref().err());
+    let duration = environment.boot_time();
+    report_init(&environment, duration, "init", booted.as_ref().err());
     if booted.is_err() {
         environment.stop("failure").await;
         return Err(ProvisionFailure::Init);

@@ -229,11 +229,14 @@ pub(crate) struct Parked {
     pub(crate) client: Client,
     /// The variables that it has been told of its function.
     pub(crate) told: Vec<(String, String)>,
+    /// It has been told whose it is.
+    pub(crate) assigned: bool,
 }
 
 impl Parked {
     /// Tells it whose it is. It goes on as if it had just been executed.
     pub(crate) fn assign(&mut self, mut variables: Vec<(String, String)>) {
+        self.assigned = true;
         variables.retain(|variable| !self.told.contains(variable));
         self.client
             .connection
@@ -377,6 +380,7 @@ impl Slot {
                     child,
                     client,
                     told,
+                    assigned: false,
                 });
                 Ok(slot)
             }

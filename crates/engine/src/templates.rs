@@ -14,7 +14,7 @@ use sandbox::{Host, Process, Zygote};
 use serde::Deserialize;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::environment::log_target;
+use crate::events::LogTarget;
 use crate::grant::Grant;
 use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::shared::Shared;
@@ -263,7 +263,7 @@ impl Nursery {
         let (pipes, readers) = crate::log::pipes()?;
         let log = Log::new(
             shared.events.clone(),
-            log_target(spec, &name),
+            LogTarget::of(spec, &name),
             spec.log.clone(),
             // Whatever asked for the template, its init is reported as SnapStart's is.
             Initialization::SnapStart,

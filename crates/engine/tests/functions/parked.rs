@@ -50,7 +50,10 @@ async fn a_parked_interpreter_is_like_one_that_was_executed() {
     let bed = Bed::new();
     for python in bed.pythons() {
         let id = python.id;
-        let files = [("pack/__init__.py", "import os\n"), ("pack/app.py", SURROUNDINGS)];
+        let files = [
+            ("pack/__init__.py", "import os\n"),
+            ("pack/app.py", SURROUNDINGS),
+        ];
         let mut spec = bed.function_on(python, "pack/app.handler", &files);
         spec.env = vec![("MINE".to_owned(), "gr\u{fc}n".to_owned())];
         spec.ephemeral_mb = 600;
