@@ -10,12 +10,11 @@
 //! [`Environment::stop`], which takes the environment and never gives it back. A time-out or a crash kills the processes
 //! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Exit, Process, Sandbox};
+use sandbox::{Exit, Poised, Sandbox};
 use serde_json::json;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -27,8 +26,8 @@ use crate::events::LogTarget;
 use crate::failure::Failure;
 use crate::grant::Grant;
 use crate::http::Connection;
-use crate::launch::{errno_text, external_extensions, runtime_argv};
-use crate::log::{Log, Pipes, TELEMETRY_FD};
+use crate::launch::{TASK_ROOT, errno_text, external_extensions, runtime_argv};
+use crate::log::{Log, Pipes};
 use crate::pool::Room;
 use crate::prediction::Version;
 use crate::provision::Keep;
@@ -128,6 +127,8 @@ pub(crate) struct Environment {
     listener: Arc<tokio::net::TcpListener>,
     /// An interpreter that waits for its assignment, until the first boot.
     parked: Option<Parked>,
+    /// A runtime that is about to be loaded, until the first boot.
+    poised: Option<Poised>,
     /// What its runtime was forked of, which must outlive it.
     _parent: Option<Arc<Template>>,
     /// Its runtime had run init when it was forked.
@@ -220,6 +221,7 @@ impl Environment {
             pipes,
             readers,
             mut parked,
+            poised,
             parent,
             furnished,
             restored,
@@ -300,6 +302,7 @@ impl Environment {
             outbox,
             listener: Arc::new(runtime_api),
             parked,
+            poised,
             _parent: parent,
             restored,
             generation: Arc::new(AtomicU64::new(0)),
@@ -418,7 +421,14 @@ impl Environment {
     async fn launch(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
         let argv = runtime_argv(&self.spec)?;
         let program = argv.first().cloned().unwrap_or_default();
-        let launched = self.spawn(Who::Runtime, argv, env, "/var/task").await;
+        let launched = match self.poised.take() {
+            Some(poised) => {
+                let gone = tokio::task::spawn_blocking(move || poised.go(&env)).await;
+                let gone = gone.map_err(|_| sandbox::Error::Gone).flatten();
+                gone.and_then(|child| self.watch_exit(Who::Runtime, child))
+            }
+            None => self.spawn(Who::Runtime, argv, env, TASK_ROOT).await,
+        };
         launched.map_err(|error| self.launch_failure(&program, &error))
     }
 
@@ -467,24 +477,14 @@ impl Environment {
         env: Vec<(String, String)>,
         cwd: &str,
     ) -> Result<(), sandbox::Error> {
-        let duplicate = |fd: &std::os::fd::OwnedFd| {
-            fd.try_clone().map_err(|source| sandbox::Error::Io {
-                what: "duplicating a pipe".to_owned(),
-                source,
-            })
+        let process = match who {
+            Who::Runtime => self.pipes.runtime(argv, env, cwd),
+            Who::Extension(_) => self.pipes.process(argv, env, cwd),
         };
-        let frames = match who {
-            Who::Runtime => vec![(TELEMETRY_FD, duplicate(&self.pipes.frames)?)],
-            Who::Extension(_) => Vec::new(),
-        };
-        let process = Process {
-            argv,
-            env,
-            cwd: PathBuf::from(cwd),
-            stdout: Some(duplicate(&self.pipes.output)?),
-            stderr: Some(duplicate(&self.pipes.output)?),
-            fds: frames,
-        };
+        let process = process.map_err(|source| sandbox::Error::Io {
+            what: "duplicating a pipe".to_owned(),
+            source,
+        })?;
         let handle = self.handle.clone();
         let spawned = tokio::task::spawn_blocking(move || handle.sandbox.spawn(process)).await;
         let child = spawned.map_err(|_| sandbox::Error::Gone)??;

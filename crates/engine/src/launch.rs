@@ -7,6 +7,9 @@ use crate::failure::Failure;
 use crate::runtimes::{Family, HANDLER_ARGUMENT};
 use crate::spec::FunctionSpec;
 
+/// Where a function's code is, and its runtime starts.
+pub(crate) const TASK_ROOT: &str = "/var/task";
+
 /// Executables in /opt/extensions, in order of their names.
 pub(crate) fn external_extensions(layers: Option<&Path>) -> Vec<String> {
     let Some(Ok(entries)) = layers.map(|layers| std::fs::read_dir(layers.join("extensions")))

@@ -5,10 +5,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sandbox::Process;
 use serde_json::{Value, json};
 use tokio::net::unix::pipe;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,37 @@ struct State {
 pub(crate) struct Pipes {
     pub(crate) output: OwnedFd,
     pub(crate) frames: OwnedFd,
+}
+
+impl Pipes {
+    /// A process whose output goes there.
+    pub(crate) fn process(
+        &self,
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: &str,
+    ) -> io::Result<Process> {
+        Ok(Process {
+            argv,
+            env,
+            cwd: PathBuf::from(cwd),
+            stdout: Some(self.output.try_clone()?),
+            stderr: Some(self.output.try_clone()?),
+            fds: Vec::new(),
+        })
+    }
+
+    /// A runtime's, which writes frames too.
+    pub(crate) fn runtime(
+        &self,
+        argv: Vec<String>,
+        env: Vec<(String, String)>,
+        cwd: &str,
+    ) -> io::Result<Process> {
+        let mut process = self.process(argv, env, cwd)?;
+        process.fds = vec![(TELEMETRY_FD, self.frames.try_clone()?)];
+        Ok(process)
+    }
 }
 
 /// The reading ends, for the log.

@@ -3,7 +3,8 @@
 //! Everything generic is in place: namespaces, limits, listeners, the runtime's files, and for runtimes that can *park*
 //! an interpreter that has loaded its bootstrap and waits for an assignment. What a slot lacks is a function. For the
 //! versions that were deployed or called lately there are *furnished* slots besides: their files are mounted and their
-//! limits set, but nothing of them has run. A slot is given to one environment and never comes back, so no code of a
+//! limits set, the interpreter has compiled the handler or the runtime's process is about to be loaded, but nothing of
+//! them has run. A slot is given to one environment and never comes back, so no code of a
 //! function ever runs in the slot of another.
 //!
 //! How many wait follows what was taken lately, within limits of number and memory. They are made after answers, one at
@@ -12,18 +13,18 @@
 use std::collections::HashMap;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sandbox::{Late, Outputs, Process, Sandbox};
+use sandbox::{Late, Outputs, Poised, Sandbox};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
 use crate::http::{Connection, Method};
-use crate::log::{Pipes, Readers, TELEMETRY_FD};
+use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
+use crate::log::{Pipes, Readers};
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
@@ -214,6 +215,8 @@ pub(crate) struct Slot {
     pub(crate) pipes: Pipes,
     pub(crate) readers: Readers,
     pub(crate) parked: Option<Parked>,
+    /// The runtime of a version that cannot be parked.
+    pub(crate) poised: Option<Poised>,
     /// What its process was forked of, which must outlive it.
     pub(crate) parent: Option<Arc<Template>>,
     /// The files of a version are mounted, and its limits are set.
@@ -298,6 +301,7 @@ impl Slot {
             pipes,
             readers,
             parked: None,
+            poised: None,
             parent,
             furnished: version.is_some(),
             restored: kind.template().is_some(),
@@ -322,7 +326,8 @@ impl Slot {
     ) -> Result<Slot, String> {
         let parked = match Slot::make(shared, kind, parent.clone()).await {
             Ok(slot) if kind.parked => slot.park(kind, &shared.stop).await,
-            other => other,
+            Ok(slot) => slot.poise(kind).await,
+            Err(why) => Err(why),
         };
         if let (Err(_), Some(parent)) = (&parked, &parent)
             && !parent.zygote.is_alive()
@@ -337,16 +342,8 @@ impl Slot {
 
     /// Starts an interpreter in it, or forks one, and waits until that waits, or the engine stops.
     async fn park(self, kind: &Kind, stop: &CancellationToken) -> Result<Slot, String> {
-        let runtime = &kind.runtime;
-        let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(text);
-        let process = Process {
-            argv: runtime.argv.clone(),
-            env: parked_variables(runtime),
-            cwd: PathBuf::from("/"),
-            stdout: Some(duplicate(&self.pipes.output)?),
-            stderr: Some(duplicate(&self.pipes.output)?),
-            fds: vec![(TELEMETRY_FD, duplicate(&self.pipes.frames)?)],
-        };
+        let (argv, env) = (kind.runtime.argv.clone(), parked_variables(&kind.runtime));
+        let process = self.pipes.runtime(argv, env, "/").map_err(text)?;
         let started = tokio::task::spawn_blocking(move || {
             let child = match &self.parent {
                 None => self.sandbox.spawn(process),
@@ -396,6 +393,37 @@ impl Slot {
         }
     }
 
+    /// Has the runtime of a version that cannot be parked wait just before it is loaded. What hinders that is for its
+    /// environment to find out.
+    async fn poise(mut self, kind: &Kind) -> Result<Slot, String> {
+        let Owner::Version(spec) = &kind.owner else {
+            return Ok(self);
+        };
+        let Ok(argv) = runtime_argv(spec) else {
+            return Ok(self);
+        };
+        // Extensions start before it, and nothing else may be in the sandbox then.
+        if !external_extensions(spec.layers.as_deref()).is_empty() {
+            return Ok(self);
+        }
+        let process = self.pipes.runtime(argv, Vec::new(), TASK_ROOT);
+        let process = process.map_err(text)?;
+        let poised = tokio::task::spawn_blocking(move || {
+            let poised = self.sandbox.poise(process);
+            (self, poised)
+        });
+        let (slot, poised) = poised.await.map_err(text)?;
+        self = slot;
+        match poised {
+            Ok(poised) => self.poised = Some(poised),
+            Err(error) => {
+                dispose(vec![self]).await;
+                return Err(error.to_string());
+            }
+        }
+        Ok(self)
+    }
+
     /// Waits until it asks for its assignment: for the second time, if there is something to tell it ahead.
     async fn asked(&self, told: &[(String, String)]) -> std::io::Result<Client> {
         let (stream, _) = self.runtime_api.accept().await?;
@@ -409,8 +437,8 @@ impl Slot {
     }
 
     fn is_alive(&self) -> bool {
-        let ended = |parked: &Parked| !matches!(parked.child.try_wait(), Ok(None));
-        !self.parked.as_ref().is_some_and(ended)
+        let waits = |parked: &Parked| matches!(parked.child.try_wait(), Ok(None));
+        self.parked.as_ref().is_none_or(waits) && self.poised.as_ref().is_none_or(Poised::is_alive)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::{Fault, Step};
+use crate::host::GONE_WAIT;
 use crate::spec::{Limits, Spec};
 use crate::sys;
 
@@ -456,6 +457,19 @@ impl Group {
         self.dirs()
             .into_iter()
             .all(|dir| remove_group(&below(root, dir)))
+    }
+}
+
+/// A group that no broker removes: it goes with this.
+pub(crate) struct OutsideGroup(pub Group);
+
+impl Drop for OutsideGroup {
+    fn drop(&mut self) {
+        let until = Instant::now() + GONE_WAIT;
+        // Tasks are in it for a moment after they have been reaped.
+        while !self.0.remove(Path::new("/")) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -1,14 +1,20 @@
 //! A process in a sandbox, as the host holds it.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::channel;
+use crate::channel::{self, Fault};
+use crate::host::setup;
+use crate::init::EXEC;
 use crate::spec::{Error, Exit};
+
+/// How long a program may take to be loaded.
+const LOAD_WAIT: Duration = Duration::from_secs(20);
 
 /// A process in a sandbox. Dropping the handle does not end the process.
 #[derive(Debug)]
@@ -94,6 +100,56 @@ impl Signalled {
     /// Sends a signal; none once it has ended.
     pub fn signal(&self, signal: i32) -> Result<(), Error> {
         send_signal(&self.0, signal)
+    }
+}
+
+/// A process that waits for its variables, and then loads its program. Dropping the handle ends it.
+#[derive(Debug)]
+pub struct Poised {
+    child: Child,
+    program: String,
+    /// What went wrong, or nothing when the program is loaded.
+    faults: OwnedFd,
+    go: OwnedFd,
+}
+
+impl Poised {
+    pub(crate) fn new(child: Child, program: String, faults: OwnedFd, go: OwnedFd) -> Poised {
+        Poised {
+            child,
+            program,
+            faults,
+            go,
+        }
+    }
+
+    /// Whether it still waits.
+    pub fn is_alive(&self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Lets it load its program with these variables; returns when that has been done.
+    pub fn go(self, variables: &[(String, String)]) -> Result<Child, Error> {
+        let failed = |source: io::Error| Error::Io {
+            what: "starting a process that was poised".to_owned(),
+            source,
+        };
+        let text = serde_json::to_vec(variables).map_err(|error| failed(error.into()))?;
+        File::from(self.go).write_all(&text).map_err(failed)?;
+        if !channel::wait_readable(&self.faults, Some(LOAD_WAIT)).map_err(failed)? {
+            return Err(Error::Timeout);
+        }
+        let mut text = String::new();
+        let mut faults = File::from(self.faults);
+        faults.read_to_string(&mut text).map_err(failed)?;
+        match serde_json::from_str::<Fault>(&text) {
+            Ok(fault) if fault.step == EXEC => Err(Error::Exec {
+                program: self.program,
+                source: fault.source(),
+            }),
+            Ok(fault) => Err(setup(&fault)),
+            Err(_) => Ok(self.child),
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::broker::{Hello, How, Ids, Nursery, Order, Reply};
-use crate::cgroup::{Charge, Group, Tree};
+use crate::cgroup::{Charge, Group, OutsideGroup, Tree};
 use crate::channel::{self, Fault};
-use crate::child::Child;
+use crate::child::{Child, Poised};
 use crate::init::{Answer, Request};
 use crate::probe::Probe;
 use crate::spec::{Config, Error, Late, Limits, Mode, Mount, Process, Spec, Usage};
@@ -25,7 +25,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Host ids of one nursery: two for its zygote, two for each sandbox.
 const NURSERY_IDS: u32 = 4096;
 /// How long dropping a sandbox waits until nothing of it is left. The broker goes on trying after that.
-const GONE_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const GONE_WAIT: Duration = Duration::from_secs(5);
 
 /// One per process: the broker and what this machine offers. Clones are handles to the same one.
 ///
@@ -346,7 +346,7 @@ fn resolved(mut mounts: Vec<Mount>) -> Result<Vec<Mount>, Error> {
     Ok(mounts)
 }
 
-fn setup(fault: &Fault) -> Error {
+pub(crate) fn setup(fault: &Fault) -> Error {
     Error::Setup {
         step: fault.step.clone(),
         source: fault.source(),
@@ -372,19 +372,6 @@ pub struct Sandbox {
     _outside_group: Option<OutsideGroup>,
     /// Keeps the broker alive.
     host: Host,
-}
-
-/// A cgroup that no broker removes.
-struct OutsideGroup(Group);
-
-impl Drop for OutsideGroup {
-    fn drop(&mut self) {
-        let until = std::time::Instant::now() + GONE_WAIT;
-        // Tasks are in it for a moment after they have been reaped.
-        while !self.0.remove(Path::new("/")) && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
 }
 
 /// The pid that we know a process by.
@@ -494,7 +481,27 @@ impl Sandbox {
     pub fn spawn(&self, process: Process) -> Result<Child, Error> {
         process.check()?;
         let program = process.argv.first().cloned().unwrap_or_default();
-        let (request, files) = self.request(process);
+        self.start(process, false, program).map(|(child, _)| child)
+    }
+
+    /// Starts a process up to the moment in which its program is loaded. Its variables may come later.
+    pub fn poise(&self, process: Process) -> Result<Poised, Error> {
+        process.check()?;
+        let program = process.argv.first().cloned().unwrap_or_default();
+        let (child, mut files) = self.start(process, true, program.clone())?;
+        match (files.next(), files.next()) {
+            (Some(faults), Some(go)) => Ok(Poised::new(child, program, faults, go)),
+            _ => Err(Error::Gone),
+        }
+    }
+
+    fn start(
+        &self,
+        process: Process,
+        poised: bool,
+        program: String,
+    ) -> Result<(Child, impl Iterator<Item = OwnedFd>), Error> {
+        let (request, files) = self.request(process, poised);
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         self.started();
         match self.inner.ask(&request, &fds)? {
@@ -503,7 +510,7 @@ impl Sandbox {
                 let (Some(pidfd), Some(end)) = (files.next(), files.next()) else {
                     return Err(Error::Gone);
                 };
-                Ok(Child::new(pid, pidfd, end))
+                Ok((Child::new(pid, pidfd, end), files))
             }
             (Answer::NoExec(fault), _) => Err(Error::Exec {
                 program,
@@ -516,7 +523,7 @@ impl Sandbox {
     /// Has the sandbox of a zygote become its program.
     pub(crate) fn exec(&self, process: Process) -> Result<(), Error> {
         let program = process.argv.first().cloned().unwrap_or_default();
-        let (request, files) = self.request(process);
+        let (request, files) = self.request(process, false);
         let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
         self.started();
         match self.inner.ask(&request, &fds) {
@@ -560,7 +567,7 @@ impl Sandbox {
         std::mem::take(&mut *namespaces.unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn request(&self, process: Process) -> (Request, Vec<OwnedFd>) {
+    fn request(&self, process: Process, poised: bool) -> (Request, Vec<OwnedFd>) {
         let (numbers, files): (Vec<_>, Vec<_>) = process.fds.into_iter().unzip();
         let request = Request::Spawn {
             argv: process.argv,
@@ -570,6 +577,7 @@ impl Sandbox {
             stdout: process.stdout.is_some(),
             stderr: process.stderr.is_some(),
             memory_bytes: self.inner.memory_bytes.load(Ordering::Acquire),
+            poised,
         };
         let files = files
             .into_iter()

@@ -38,6 +38,8 @@ pub(crate) enum Request {
         stderr: bool,
         /// What the sandbox's processes may hold by now; it may have changed since the sandbox was built.
         memory_bytes: u64,
+        /// Not to be loaded before its variables come, by a pipe of its own.
+        poised: bool,
     },
     /// Stop every process.
     Stop,
@@ -187,6 +189,7 @@ fn become_zygote(seed: &Seed<'_>) -> i32 {
         stdout,
         stderr,
         memory_bytes,
+        poised: false,
     } = request
     else {
         return 1;
@@ -418,10 +421,11 @@ fn handle(
             stdout,
             stderr,
             memory_bytes,
+            poised,
         } => {
             let mut program = Program::new(argv, env, cwd, numbers, stdout, stderr, fds)?;
             program.memory_bytes = memory_bytes;
-            spawn(seed, running, &program)
+            spawn(seed, running, program, poised)
         }
         Request::Stop => sys::signal_everyone(libc::SIGSTOP)
             .step("stop")
@@ -470,10 +474,7 @@ impl Program {
             .chain(stderr.then_some(2));
         Ok(Program {
             argv: argv.into_iter().map(text).collect::<Result<_, _>>()?,
-            env: env
-                .into_iter()
-                .map(|(key, value)| text(format!("{key}={value}")))
-                .collect::<Result<_, _>>()?,
+            env: variables(env)?,
             cwd: text(if cwd.is_empty() { "/".to_owned() } else { cwd })?,
             fds: fds.into_iter().zip(targets).collect(),
             memory_bytes: 0,
@@ -481,15 +482,39 @@ impl Program {
     }
 }
 
-fn spawn(seed: &Seed<'_>, running: &mut Vec<Running>, program: &Program) -> Handled {
-    let (end_read, end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
-    let (fault_read, fault_write) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
+fn variables(env: Vec<(String, String)>) -> Result<Vec<CString>, Fault> {
+    env.into_iter()
+        .map(|(key, value)| {
+            CString::new(format!("{key}={value}"))
+                .map_err(io::Error::from)
+                .step("a zero byte in a variable")
+        })
+        .collect()
+}
+
+fn spawn(
+    seed: &Seed<'_>,
+    running: &mut Vec<Running>,
+    mut program: Program,
+    poised: bool,
+) -> Handled {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe");
+    let (end_read, end) = pipe()?;
+    let (fault_read, fault_write) = pipe()?;
+    let (go, go_write) = poised.then(pipe).transpose()?.unzip();
     let Some(pid) = sys::fork().step("fork")? else {
-        child(seed, program, &fault_write)
+        // It would wait for the end of its own.
+        drop(go_write);
+        child(seed, &mut program, &fault_write, go.as_ref())
     };
     drop(fault_write);
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step("pidfd_open")?;
+    if let Some(go_write) = go_write {
+        let pid = pid.as_raw_nonzero().get();
+        running.push(Running { pid, end });
+        let files = vec![pidfd, end_read, fault_read, go_write];
+        return Ok((Answer::Spawned { pid }, files));
+    }
     // Closed by a successful exec, so this waits until the program runs.
     let mut text = String::new();
     File::from(fault_read)
@@ -514,14 +539,19 @@ fn spawn(seed: &Seed<'_>, running: &mut Vec<Running>, program: &Program) -> Hand
 /// Above every number a caller may ask for, so that placing descriptors never overwrites one.
 const SPARE: RawFd = 256;
 /// The step name of a failed `execve`.
-const EXEC: &str = "execve";
+pub(crate) const EXEC: &str = "execve";
 
-fn child(seed: &Seed<'_>, program: &Program, faults: &OwnedFd) -> ! {
+fn child(seed: &Seed<'_>, program: &mut Program, faults: &OwnedFd, go: Option<&OwnedFd>) -> ! {
     // Out of the way of the numbers that the program's own descriptors get.
     let Ok(faults) = sys::dup_above(faults.as_raw_fd(), SPARE) else {
         sys::exit_now(127)
     };
-    let fault = prepare(seed, program).err().unwrap_or_else(|| {
+    let go = go.map(|go| rustix::io::fcntl_dupfd_cloexec(go, SPARE));
+    let prepared = prepare(seed, program).and_then(|()| match go {
+        Some(go) => await_variables(program, go.step("dup")?),
+        None => Ok(()),
+    });
+    let fault = prepared.err().unwrap_or_else(|| {
         let name = program
             .argv
             .first()
@@ -532,6 +562,22 @@ fn child(seed: &Seed<'_>, program: &Program, faults: &OwnedFd) -> ! {
     let text = serde_json::to_string(&fault).unwrap_or_default();
     sys::write_raw(faults, text.as_bytes());
     sys::exit_now(127);
+}
+
+/// Waits for the variables of a program that is poised. When nobody wants it any more, it ends.
+fn await_variables(program: &mut Program, go: OwnedFd) -> Result<(), Fault> {
+    let mut text = Vec::new();
+    File::from(go)
+        .read_to_end(&mut text)
+        .step("reading variables")?;
+    if text.is_empty() {
+        sys::exit_now(0);
+    }
+    let env: Vec<(String, String)> = serde_json::from_slice(&text)
+        .map_err(io::Error::from)
+        .step("reading variables")?;
+    program.env = variables(env)?;
+    Ok(())
 }
 
 fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {

@@ -48,6 +48,41 @@ fn a_program_that_cannot_run_is_an_error() {
     assert_eq!(sh(&sandbox, "echo on").0, "on\n");
 }
 
+#[test]
+fn a_poised_process_waits_for_its_variables() {
+    let host = host();
+    let sandbox = sandbox(&host);
+    let (mut read, write) = std::io::pipe().unwrap();
+    let process = Process {
+        stdout: Some(OwnedFd::from(write)),
+        ..command(&["/bin/sh", "-c", "echo $A; exit 3"])
+    };
+    let poised = sandbox.poise(process).unwrap();
+    assert!(poised.is_alive());
+    // Others can be started meanwhile, and do not hold it up.
+    assert_eq!(sh(&sandbox, "echo on").0, "on\n");
+    let child = poised.go(&[("A".to_owned(), "late".to_owned())]).unwrap();
+    assert_eq!(child.wait().unwrap(), Exit::Code(3));
+    let mut text = String::new();
+    read.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "late\n");
+
+    match sandbox.poise(command(&["/missing"])).unwrap().go(&[]) {
+        Err(Error::Exec { source, program }) => {
+            assert_eq!(source.raw_os_error(), Some(libc_errno::ENOENT));
+            assert_eq!(program, "/missing");
+        }
+        other => panic!("{other:?}"),
+    }
+
+    let seen = "ls /proc | grep -c '^[0-9]'";
+    let before = sh(&sandbox, seen);
+    drop(sandbox.poise(command(&["/bin/sleep", "1000"])).unwrap());
+    until("the end of what was poised", || {
+        sh(&sandbox, seen) == before
+    });
+}
+
 /// The two numbers that are needed; the same on every architecture.
 mod libc_errno {
     pub const ENOENT: i32 = 2;
