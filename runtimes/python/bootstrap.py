@@ -699,8 +699,8 @@ def template(this):
     except zygote.Refused as refused:
         template.say(refused=str(refused))
         sys.exit(0)
-    template.serve()
-    parked.rehearse_invocation(this)
+    if template.serve():
+        parked.rehearse_invocation(this)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     template.take_on(parked.ask(api))
     try:

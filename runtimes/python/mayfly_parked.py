@@ -298,8 +298,9 @@ def fork(main, what):
     if what == "sdk":
         preload_sdk()
     get_ready(main)
-    parent.serve()
+    ahead = parent.serve()
     zygote.seed_again()
-    # Once more, for what the fork has of its own.
-    rehearse(main)
+    if ahead:
+        # Once more, for what the fork has of its own.
+        rehearse(main)
     del sys.modules["mayfly_zygote"]

@@ -28,6 +28,7 @@ CREDENTIALS_SECONDS_MAX = 10
 TMP_BYTES_MAX = 1 << 20
 TMP_FILES_MAX = 256
 ORDER_BYTES = 16
+AHEAD = b"ahead"
 FDS_MAX = 16
 
 
@@ -273,7 +274,8 @@ class Template(object):
         gc.freeze()
 
     def serve(self):
-        """Forks whenever it is asked to. Returns in the children, inside of their sandboxes."""
+        """Forks whenever it is asked to. Returns in the children, inside of their sandboxes, and tells whether they are made
+        ahead of a call."""
         _signal.signal(_signal.SIGCHLD, self.reap)
         self.say(ready=True)
         while True:
@@ -287,7 +289,7 @@ class Template(object):
                 if pid == 0:
                     try:
                         self.become_child(fds)
-                        return
+                        return data == AHEAD
                     except BaseException as error:
                         os.write(fds[OUTPUT], ("a fork did not get into its sandbox: %r\n" % (error,)).encode("utf-8"))
                         os._exit(1)

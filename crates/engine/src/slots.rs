@@ -176,7 +176,7 @@ pub(crate) async fn slot_for(
         if let Some(slot) = shared.slots.take(&kind) {
             return Ok(slot);
         }
-        match Slot::ready(shared, &kind).await {
+        match Slot::ready(shared, &kind, false).await {
             Ok(slot) => return Ok(slot),
             Err(why) => {
                 tracing::warn!(function = spec.name, why, "a template was not forked");
@@ -194,7 +194,7 @@ pub(crate) async fn slot_for(
         .ready(&kind.runtime, kind.sdk)
         .filter(|_| kind.parked)
     {
-        match Slot::of(shared, &kind, Some(zygote)).await {
+        match Slot::of(shared, &kind, Some(zygote), false).await {
             Ok(slot) => return Ok(slot),
             Err(why) => tracing::warn!(runtime = kind.runtime.id, why, "a zygote was not forked"),
         }
@@ -308,14 +308,15 @@ impl Slot {
         })
     }
 
-    /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile.
-    async fn ready(shared: &Arc<Shared>, kind: &Kind) -> Result<Slot, String> {
+    /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile: `ahead` of a call, or for
+    /// one that waits.
+    async fn ready(shared: &Arc<Shared>, kind: &Kind, ahead: bool) -> Result<Slot, String> {
         let parent = match kind.template() {
             Some(template) => Some(template.clone()),
             None if kind.parked => shared.zygotes.get(shared, &kind.runtime, kind.sdk).await,
             None => None,
         };
-        Slot::of(shared, kind, parent).await
+        Slot::of(shared, kind, parent, ahead).await
     }
 
     /// Makes a slot whose interpreter, if the kind has one, is forked or executed.
@@ -323,9 +324,10 @@ impl Slot {
         shared: &Arc<Shared>,
         kind: &Kind,
         parent: Option<Arc<Template>>,
+        ahead: bool,
     ) -> Result<Slot, String> {
         let parked = match Slot::make(shared, kind, parent.clone()).await {
-            Ok(slot) if kind.parked => slot.park(kind, &shared.stop).await,
+            Ok(slot) if kind.parked => slot.park(kind, &shared.stop, ahead).await,
             Ok(slot) => slot.poise(kind).await,
             Err(why) => Err(why),
         };
@@ -341,7 +343,12 @@ impl Slot {
     }
 
     /// Starts an interpreter in it, or forks one, and waits until that waits, or the engine stops.
-    async fn park(self, kind: &Kind, stop: &CancellationToken) -> Result<Slot, String> {
+    async fn park(
+        self,
+        kind: &Kind,
+        stop: &CancellationToken,
+        ahead: bool,
+    ) -> Result<Slot, String> {
         let (argv, env) = (kind.runtime.argv.clone(), parked_variables(&kind.runtime));
         let process = self.pipes.runtime(argv, env, "/").map_err(text)?;
         let started = tokio::task::spawn_blocking(move || {
@@ -352,7 +359,7 @@ impl Slot {
                         output: self.pipes.output.as_fd(),
                         third: self.pipes.frames.as_fd(),
                     };
-                    parent.zygote.fork(&self.sandbox, &outputs)
+                    parent.zygote.fork(&self.sandbox, &outputs, ahead)
                 }
             };
             (self, child)
@@ -642,7 +649,7 @@ impl Slots {
         let Some(kind) = self.missing(shared.config.memory_mb_max) else {
             return false;
         };
-        let made = Slot::ready(shared, &kind).await;
+        let made = Slot::ready(shared, &kind, true).await;
         if shared.stop.is_cancelled() {
             dispose(made.into_iter().collect()).await;
             return false;

@@ -43,6 +43,10 @@ pub struct Zygote {
     forks: Mutex<Option<usize>>,
 }
 
+/// What an order to fork says, and the fork's program finds: nobody waits for it yet, or somebody does.
+const AHEAD: &[u8] = b"ahead";
+const AWAITED: &[u8] = b"awaited";
+
 /// What a forked process writes to.
 pub struct Outputs<'a> {
     /// Standard output and standard error.
@@ -94,8 +98,13 @@ impl Zygote {
     }
 
     /// Has it fork into a sandbox of its nursery, which must be new. Returns when the child is inside, confined, and
-    /// under the sandbox's limits.
-    pub fn fork(&self, sandbox: &Sandbox, outputs: &Outputs<'_>) -> Result<Child, Error> {
+    /// under the sandbox's limits. The program is told whether it is made `ahead`, and nobody waits for it yet.
+    pub fn fork(
+        &self,
+        sandbox: &Sandbox,
+        outputs: &Outputs<'_>,
+        ahead: bool,
+    ) -> Result<Child, Error> {
         let failed = |source: std::io::Error| Error::Io {
             what: "forking a zygote".to_owned(),
             source,
@@ -116,7 +125,8 @@ impl Zygote {
             mounts.as_fd(),
         ];
         fds.extend(namespaces.iter().map(AsFd::as_fd));
-        self.order(&fds).map_err(failed)?;
+        self.order(&fds, if ahead { AHEAD } else { AWAITED })
+            .map_err(failed)?;
         drop((ready_there, end_there));
         if !channel::wait_readable(&ready, Some(FORK_WAIT)).map_err(failed)? {
             return Err(Error::Timeout);
@@ -182,14 +192,14 @@ impl Zygote {
         self.forks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn order(&self, fds: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    fn order(&self, fds: &[BorrowedFd<'_>], word: &[u8]) -> std::io::Result<()> {
         let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if fds.len() > FDS_MAX || !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(std::io::Error::from_raw_os_error(libc::EMSGSIZE));
         }
-        let bytes = [IoSlice::new(b"fork")];
+        let bytes = [IoSlice::new(word)];
         rustix::io::retry_on_intr(|| {
             rustix::net::sendmsg(&*channel, &bytes, &mut ancillary, SendFlags::NOSIGNAL)
         })?;

@@ -188,7 +188,7 @@ fn a_fork_and_what_is_started_beside_it_reach_only_their_own() {
         output: write.as_fd(),
         third: write.as_fd(),
     };
-    let fork = zygote.fork(&sandbox, &outputs).unwrap();
+    let fork = zygote.fork(&sandbox, &outputs, true).unwrap();
     let mut said = BufReader::new(read).lines();
     // The init and the sleeper are there.
     assert_eq!(said.next().unwrap().unwrap(), "[2, []]");
@@ -233,7 +233,7 @@ fn a_fork_that_is_not_confined_is_found_out() {
             output: write.as_fd(),
             third: write.as_fd(),
         };
-        match zygote.fork(&bed.sandbox(), &outputs) {
+        match zygote.fork(&bed.sandbox(), &outputs, true) {
             Err(sandbox::Error::Unfit(why)) => assert!(why.starts_with(found), "{lie}: {why}"),
             other => {
                 drop(write);
@@ -251,7 +251,7 @@ fn a_fork_that_is_not_confined_is_found_out() {
         output: write.as_fd(),
         third: write.as_fd(),
     };
-    zygote.fork(&bed.sandbox(), &outputs).unwrap();
+    zygote.fork(&bed.sandbox(), &outputs, true).unwrap();
 }
 
 #[test]
