@@ -114,31 +114,44 @@ class Compiled(object):
 
 
 def compile_ahead(handler):
-    """Finds the handler's module and the packages around it, and compiles them. What is wrong with them is for the import
-    to find out."""
-    try:
-        from importlib.machinery import PathFinder, SourceFileLoader
-
-        names = handler.rpartition(".")[0].replace("/", ".").split(".")
-        if names[0] in sys.modules:
-            return
-        found, path = {}, None
-        for end in range(1, len(names) + 1):
-            name = ".".join(names[:end])
-            spec = PathFinder.find_spec(name, path)
-            if type(spec.loader) is SourceFileLoader:
-                if os.path.getsize(spec.origin) > SOURCE_BYTES_MAX:
-                    break
-                before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-                try:
-                    found[name] = spec, spec.loader.get_code(name)
-                finally:
-                    sys.dont_write_bytecode = before
-            path = spec.submodule_search_locations
-    except Exception:
+    """Finds the handler's module and the packages around it, and compiles them. What is wrong with them, be it only worth a
+    warning, is for the import to find out."""
+    names = handler.rpartition(".")[0].replace("/", ".").split(".")
+    if names[0] in sys.modules:
         return
-    if found:
-        sys.meta_path.insert(0, Compiled(found))
+    before, ours = sys.dont_write_bytecode, "warnings" not in sys.modules
+    sys.dont_write_bytecode = True
+    try:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = compiled(names)
+        if found:
+            sys.meta_path.insert(0, Compiled(found))
+    except Exception:
+        pass
+    finally:
+        sys.dont_write_bytecode = before
+        if ours:
+            # The function never asked for it.
+            sys.modules.pop("warnings", None)
+
+
+def compiled(names):
+    """Specification and code of each module of a dotted name that is in a file of source."""
+    from importlib.machinery import PathFinder, SourceFileLoader
+
+    found, path = {}, None
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        spec = PathFinder.find_spec(name, path)
+        if type(spec.loader) is SourceFileLoader:
+            if os.path.getsize(spec.origin) > SOURCE_BYTES_MAX:
+                break
+            found[name] = spec, spec.loader.get_code(name)
+        path = spec.submodule_search_locations
+    return found
 
 
 # --- AWS's SDK ----------------------------------------------------------------------------------------------------------

@@ -107,6 +107,16 @@ async fn a_failing_init_is_told_as_ever() {
         "{}",
         answer.text()
     );
+    // What compiling says is said when the module is imported.
+    let warned = "print('before')\ndef handler(event, context):\n    return event is 1";
+    let warned = Arc::new(bed.function(warned));
+    ahead(&bed, &warned).await;
+    bed.invoke(&warned, "{}").await.gives("false");
+    let lines = bed.recorder.all();
+    let says = |line: &&String| line.contains("SyntaxWarning");
+    assert_eq!(lines.iter().filter(says).count(), 1, "{lines:?}");
+    let at = lines.iter().position(|line| says(&line)).unwrap();
+    assert!(lines[at - 1].starts_with("INIT_START"), "{lines:?}");
     let exits = Arc::new(bed.function("import os\nos._exit(3)"));
     ahead(&bed, &exits).await;
     let answer = bed.invoke(&exits, "{}").await;
