@@ -9,6 +9,7 @@ mod names;
 mod policy;
 mod reach;
 mod splice;
+mod told;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -170,6 +171,8 @@ pub(crate) struct Egress {
     events: Arc<dyn Events>,
     resolvers: names::Resolvers,
     counts: Counts,
+    /// Names without an answer that are in the log.
+    told: Mutex<told::ToldNames>,
     connections: Arc<Semaphore>,
     queries: Arc<Semaphore>,
 }
@@ -184,6 +187,7 @@ impl Egress {
             answers: config.answers,
             events,
             counts: Counts::default(),
+            told: Mutex::default(),
             connections: Arc::new(Semaphore::new(ALL_CONNECTIONS_MAX)),
             queries: Arc::new(Semaphore::new(ALL_QUERIES_MAX)),
         }
@@ -326,10 +330,13 @@ impl Door {
         Ok((own, all.map_err(|_| Refused::AllFull)?))
     }
 
-    fn room_for_query(&self) -> Option<Permits> {
-        let own = self.queries.clone().try_acquire_owned().ok()?;
-        let all = self.egress.queries.clone().try_acquire_owned().ok()?;
-        Some((own, all))
+    /// Room and leave for a query that is passed on, or why it is not.
+    fn admit_query(&self) -> Result<Permits, &'static str> {
+        self.internet().ok_or("the internet is closed to it")?;
+        let full = |_| "too many queries wait for their answer";
+        let own = self.queries.clone().try_acquire_owned().map_err(full)?;
+        let all = self.egress.queries.clone().try_acquire_owned();
+        Ok((own, all.map_err(full)?))
     }
 
     /// Room and leave for a connection that was meant for `target`.
@@ -371,6 +378,29 @@ impl Door {
         self.egress.counts.name_redirected();
         tracing::debug!(function, name, "a name of AWS's is answered here");
         Some(answer)
+    }
+
+    /// Counts a query that gets no answer, and tells its name, which the function has chosen.
+    fn tell_unanswered(&self, query: &[u8], why: &str) {
+        let function = &self.function;
+        self.egress.counts.query_failed();
+        let name = names::name(query).unwrap_or_default();
+        let untold = {
+            let mut told = (self.egress.told.lock()).unwrap_or_else(PoisonError::into_inner);
+            told.tell(function, &name, Instant::now())
+        };
+        match untold {
+            Some(untold) => {
+                tracing::info!(
+                    function,
+                    ?name,
+                    why,
+                    untold,
+                    "a function's DNS query has no answer"
+                );
+            }
+            None => tracing::debug!(function, ?name, why, "a function's DNS query has no answer"),
+        }
     }
 
     fn tell_refusal(&self, target: SocketAddrV4, why: &Refused) {

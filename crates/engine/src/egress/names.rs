@@ -35,6 +35,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(3);
 const FILE_FRESH: Duration = Duration::from_secs(5);
 /// Where this machine keeps its resolvers.
 const FILE: &str = "/etc/resolv.conf";
+/// Why a query that was passed on has no answer.
+const NOBODY: &str = "no resolver of this machine answered";
 
 /// Who answers.
 pub(crate) struct Resolvers {
@@ -105,12 +107,14 @@ pub(crate) async fn serve(door: Arc<Door>, socket: UdpSocket) {
             let _ = socket.try_send_to(&answer, from);
             continue;
         }
-        let permits = door.internet().and_then(|_| door.room_for_query());
-        let Some(permits) = permits else {
-            door.egress.counts.query_failed();
-            // A client that is gone needs no answer.
-            let _ = socket.try_send_to(&failure(query), from);
-            continue;
+        let permits = match door.admit_query() {
+            Ok(permits) => permits,
+            Err(why) => {
+                door.tell_unanswered(query, why);
+                // A client that is gone needs no answer.
+                let _ = socket.try_send_to(&failure(query), from);
+                continue;
+            }
         };
         let (door, socket, query) = (door.clone(), socket.clone(), query.to_vec());
         door.tasks.clone().spawn(async move {
@@ -122,7 +126,7 @@ pub(crate) async fn serve(door: Arc<Door>, socket: UdpSocket) {
             };
             match &answer {
                 Some(_) => door.egress.counts.query(),
-                None => door.egress.counts.query_failed(),
+                None => door.tell_unanswered(&query, NOBODY),
             }
             let answer = answer.unwrap_or_else(|| failure(&query));
             // Nobody may be waiting for it any more.
@@ -148,7 +152,7 @@ pub(crate) async fn serve_stream(door: &Door, mut inside: TcpStream, cut: Cancel
                         answer
                     }
                     None => {
-                        door.egress.counts.query_failed();
+                        door.tell_unanswered(&query, NOBODY);
                         failure(&query)
                     }
                 },
@@ -260,6 +264,11 @@ pub(crate) fn own_answer(
         answer.extend(address.octets());
     }
     Some((name, answer))
+}
+
+/// The name in a query's only question.
+pub(crate) fn name(query: &[u8]) -> Option<String> {
+    question(query).map(|(name, _)| name)
 }
 
 /// The name in a query's only question, and where the question ends.
