@@ -146,9 +146,12 @@ pub enum Refusal {
     /// The claim is complete and cannot hold: its scope, its headers.
     #[error("{0}")]
     Invalid(String),
-    /// The claim was made too long ago, or is of the future.
+    /// The claim was made too long ago.
     #[error("{0}")]
     OutOfTime(String),
+    /// The claim is of the future.
+    #[error("{0}")]
+    NotYet(String),
     /// A header that would have an effect is not among the signed ones.
     #[error("{0}")]
     Unsigned(String),
@@ -195,6 +198,7 @@ impl Refusal {
             (
                 Refusal::Invalid(_)
                 | Refusal::OutOfTime(_)
+                | Refusal::NotYet(_)
                 | Refusal::Unsigned(_)
                 | Refusal::Mismatch,
                 false,
@@ -202,6 +206,7 @@ impl Refusal {
             (
                 Refusal::Invalid(_)
                 | Refusal::OutOfTime(_)
+                | Refusal::NotYet(_)
                 | Refusal::Unsigned(_)
                 | Refusal::Mismatch,
                 true,

@@ -245,7 +245,8 @@ impl Asked<'_> {
         let denied = |text: &str| Error::new("AccessDenied", 403, text);
         let error = match refusal {
             Refusal::OutOfTime(_) if in_url => denied("Request has expired"),
-            Refusal::OutOfTime(_) => Error::new(
+            Refusal::NotYet(_) if in_url => denied("Request is not yet valid"),
+            Refusal::OutOfTime(_) | Refusal::NotYet(_) => Error::new(
                 "RequestTimeTooSkewed",
                 403,
                 "The difference between the request time and the current time is too large.",

@@ -419,7 +419,7 @@ fn check_date(
         )));
     }
     if at > newest {
-        return Err(Refusal::OutOfTime(format!(
+        return Err(Refusal::NotYet(format!(
             "Signature not yet current: {} is still later than {} ({} + {})",
             basic(at),
             basic(newest),
