@@ -25,6 +25,7 @@ mod service;
 mod shelf;
 mod sweep;
 mod tags;
+mod trail;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use delivery::{Delivery, Outbox};
 use store::{Blobs, Store};
 use tokio::sync::Notify;
-use wire::Authorizer;
+use wire::{Authorizer, Witness};
 
 pub use error::Error;
 pub use seal::Secret;
@@ -72,6 +73,8 @@ pub struct Surroundings {
     pub outbox: Outbox,
     /// What content is sealed with on disk.
     pub secret: Arc<Secret>,
+    /// Who learns of calls that manage buckets.
+    pub witness: Arc<dyn Witness>,
 }
 
 /// A task that the service needs.
@@ -150,6 +153,10 @@ impl Buckets {
 
     fn destinations(&self) -> &dyn Destinations {
         &*self.0.around.destinations
+    }
+
+    fn witness(&self) -> &dyn Witness {
+        &*self.0.around.witness
     }
 
     fn outbox(&self) -> &Outbox {

@@ -23,6 +23,7 @@ use crate::checksum::Expected;
 use crate::content::fault_in;
 use crate::cors;
 use crate::record::Bucket;
+use crate::trail::Told;
 use crate::{Buckets, Result};
 
 /// Replies of at least so many bytes, or of unknown size, are sent while they are made.
@@ -93,7 +94,12 @@ impl Service {
         let mut head = request.head;
         head.extensions.insert(asked.clone());
         let path = head.uri.path().to_owned();
-        let body = match instructions(&head, &asked, request.body) {
+        let told = Told::of(&self.buckets, &head, &asked);
+        let body = match &told {
+            Some(told) => told.overhear(request.body),
+            None => request.body,
+        };
+        let body = match instructions(&head, &asked, body) {
             Ok(body) => body,
             Err(error) => {
                 let (code, status) = error.code();
@@ -152,6 +158,9 @@ impl Service {
             }
         };
         let mut reply = dressed(reply, &asked);
+        if let Some(told) = told {
+            told.tell(&self.buckets, &asked, &reply);
+        }
         if let (Some(bucket), Some(origin)) = (&bucket, &origin) {
             cors::dress(&mut reply, bucket, origin, &method);
         }
@@ -163,15 +172,30 @@ impl Service {
 
     /// The bucket that a request is about, if it exists.
     fn bucket(&self, head: &Parts) -> Option<Arc<Bucket>> {
-        let host = head
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let host = host.or(head.uri.authority().map(|authority| authority.as_str()));
-        let in_path = || head.uri.path().trim_start_matches('/').split('/').next();
-        let name = host.and_then(bucket_in_host).or_else(in_path)?;
-        Some(self.buckets.shelf().find(name).ok()?.bucket())
+        let place = place_of(head)?;
+        Some(self.buckets.shelf().find(place.bucket).ok()?.bucket())
     }
+}
+
+/// What a request is about, by its host and path, whether it exists or not.
+pub(crate) struct Place<'a> {
+    pub bucket: &'a str,
+    /// As it is in the path, and empty where the bucket itself is meant.
+    pub key: &'a str,
+}
+
+/// The bucket and the key in host and path.
+pub(crate) fn place_of(head: &Parts) -> Option<Place<'_>> {
+    let host = head.headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok());
+    let host = host.or(head.uri.authority().map(|authority| authority.as_str()));
+    let path = head.uri.path();
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if let Some(bucket) = host.and_then(bucket_in_host) {
+        return Some(Place { bucket, key: path });
+    }
+    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    (!bucket.is_empty()).then_some(Place { bucket, key })
 }
 
 /// A refusal before the operation is known.

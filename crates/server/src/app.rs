@@ -117,20 +117,22 @@ impl App {
         for worker in event_workers {
             workers.spawn(worker.name, worker.run);
         }
+        let (trail, scribe) = Trail::new(events.clone());
+        let trail = Arc::new(trail);
+        workers.spawn("trail", scribe.run());
         let around = buckets::Surroundings {
             authorizer: Arc::new(identity.clone()),
             language: Arc::new(Authority(identity.clone())),
             destinations: Arc::new(Told(functions.clone())),
             outbox: outbox.clone(),
             secret: Arc::new(secret),
+            witness: trail.clone(),
         };
         let (buckets, bucket_workers) = Buckets::open(&store, around).await?;
         functions.read_code_from(Some(Arc::new(Code(buckets.clone()))));
         for worker in bucket_workers {
             workers.spawn(worker.name, worker.run);
         }
-        let (trail, scribe) = Trail::new(events.clone());
-        workers.spawn("trail", scribe.run());
         let app = App {
             store,
             identity,
@@ -142,7 +144,7 @@ impl App {
             platform,
             events,
             outbox,
-            trail: Arc::new(trail),
+            trail,
             workers,
         };
         let router = Router::new(app.mounts()).witnessed_by(app.trail.clone());

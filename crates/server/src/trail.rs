@@ -1,4 +1,4 @@
-//! The trail: a call that changed something becomes AWS's event `AWS API Call via CloudTrail` on the default bus of its account
+//! The trail: a call that changed something, or was refused to, becomes AWS's event `AWS API Call via CloudTrail` on the default bus of its account
 //! and region, so that a rule can react to anything that happens
 //! (<https://docs.aws.amazon.com/eventbridge/latest/ref/events-ref-cloudtrail.html>).
 //!
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
-use wire::{Caller, CallerKind, Context, Http, Node, Region, Scope, Seen, Witness};
+use wire::{Caller, CallerKind, Context, Http, Node, Region, Scope, Seen, Touched, Witness};
 
 /// Calls that wait to become events.
 const WAITING_MAX: usize = 4096;
@@ -30,6 +30,18 @@ const SECOND_VERSION: &[&str] = &[
     "UntagResource",
     "UpdateFunctionCode",
     "UpdateFunctionConfiguration",
+];
+
+/// The operations of S3 that have another name in the trail
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging-s3-info.html>).
+const S3_NAMES: &[(&str, &str)] = &[
+    ("DeletePublicAccessBlock", "DeleteBucketPublicAccessBlock"),
+    ("PutBucketLifecycleConfiguration", "PutBucketLifecycle"),
+    (
+        "PutBucketNotificationConfiguration",
+        "PutBucketNotification",
+    ),
+    ("PutPublicAccessBlock", "PutBucketPublicAccessBlock"),
 ];
 
 /// The side on which calls are told.
@@ -148,17 +160,35 @@ struct Detail {
     #[serde(rename = "sourceIPAddress")]
     source_ip_address: String,
     user_agent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<String>,
     request_parameters: Option<Node>,
     response_elements: Option<Node>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    additional_event_data: Option<Node>,
     #[serde(rename = "requestID")]
     request_id: String,
     #[serde(rename = "eventID")]
     event_id: String,
     read_only: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<Resource>,
     event_type: &'static str,
     management_event: bool,
     recipient_account_id: String,
     event_category: &'static str,
+}
+
+#[derive(Serialize)]
+struct Resource {
+    #[serde(rename = "accountId")]
+    account_id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(rename = "ARN")]
+    arn: String,
 }
 
 #[derive(Serialize)]
@@ -209,20 +239,30 @@ impl Told {
         };
         let moment = Timestamp::from_millisecond(call.cx.now_ms).unwrap_or_default();
         let ip = call.cx.source_ip.map(|ip| ip.to_string());
+        let (reply, refused) = match call.reply {
+            Ok(reply) => (reply, None),
+            Err(refused) => (Node::Null, Some((refused.code, refused.message))),
+        };
+        let (error_code, error_message) = refused.unzip();
+        let resources = call.resources.into_iter().map(Resource::from);
         let detail = Detail {
             event_version: VERSION,
             user_identity: UserIdentity::of(caller),
             event_time: moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             event_source: format!("{host}.amazonaws.com"),
-            event_name: event_name(call.operation, &call.http),
+            event_name: event_name(call.service, call.operation, &call.http),
             aws_region: at.region.to_string(),
             source_ip_address: ip.unwrap_or_else(|| "AWS Internal".to_owned()),
             user_agent: call.cx.user_agent.clone(),
+            error_code: error_code.map(String::from),
+            error_message,
             request_parameters: within_limit(call.request),
-            response_elements: within_limit(call.reply),
+            response_elements: within_limit(reply),
+            additional_event_data: within_limit(call.additional),
             request_id: call.cx.request_id.clone(),
             event_id: uuid::Uuid::new_v4().to_string(),
             read_only: false,
+            resources: resources.collect(),
             event_type: "AwsApiCall",
             management_event: true,
             recipient_account_id: at.account.to_string(),
@@ -233,6 +273,16 @@ impl Told {
             time_ms: call.cx.now_ms,
             source: format!("aws.{host}"),
             detail,
+        }
+    }
+}
+
+impl From<Touched> for Resource {
+    fn from(touched: Touched) -> Self {
+        Resource {
+            account_id: touched.account.to_string(),
+            kind: touched.kind,
+            arn: touched.arn.to_string(),
         }
     }
 }
@@ -294,7 +344,11 @@ impl SessionContext {
 }
 
 /// The operation's name; Lambda's have the date of their path after them, such as `CreateFunction20150331`.
-fn event_name(operation: &str, http: &Http) -> String {
+fn event_name(service: &str, operation: &str, http: &Http) -> String {
+    if service == "s3" {
+        let other = S3_NAMES.iter().find(|(own, _)| *own == operation);
+        return other.map_or(operation, |(_, other)| other).to_owned();
+    }
     let first = http.path.trim_start_matches('/').split('/').next();
     let date = first.filter(|first| {
         first.len() == 10 && first.bytes().all(|b| b.is_ascii_digit() || b == b'-')
@@ -312,7 +366,7 @@ fn event_name(operation: &str, http: &Http) -> String {
 
 /// The field, unless there is nothing in it or too much.
 fn within_limit(field: Node) -> Option<Node> {
-    if matches!(&field, Node::Map(members) if members.is_empty()) {
+    if matches!(&field, Node::Null) || matches!(&field, Node::Map(members) if members.is_empty()) {
         return None;
     }
     let size = serde_json::to_vec(&field).map_or(usize::MAX, |text| text.len());
@@ -326,10 +380,9 @@ mod tests {
     #[test]
     fn names_have_awss_dates() {
         let check = |operation: &str, path: &'static str, expected: &str| {
-            assert_eq!(
-                event_name(operation, &Http::new("POST", path, 200)),
-                expected
-            );
+            let service = if path == "/{Bucket}" { "s3" } else { "lambda" };
+            let name = event_name(service, operation, &Http::new("POST", path, 200));
+            assert_eq!(name, expected);
         };
         check(
             "CreateFunction",
@@ -343,5 +396,11 @@ mod tests {
         );
         check("PutRule", "/", "PutRule");
         check("CreateSchedule", "/schedules/{Name}", "CreateSchedule");
+        check("CreateBucket", "/{Bucket}", "CreateBucket");
+        check(
+            "PutBucketLifecycleConfiguration",
+            "/{Bucket}",
+            "PutBucketLifecycle",
+        );
     }
 }

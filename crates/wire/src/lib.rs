@@ -33,6 +33,7 @@ pub use operation::{
     Ask, Authorizer, Caller, CallerKind, Context, Keys, Operation, Permission, ResourceFacts,
     Route, Service, Unbuilt,
 };
+pub use protocol::xml::document as read_xml;
 pub use protocol::{Protocol, form as read_form};
 pub use regex::Regex;
 pub use router::{
@@ -49,4 +50,4 @@ pub use storage::{
     storage_error,
 };
 pub use wire_derive::Shape;
-pub use witness::{Effect, Seen, Witness};
+pub use witness::{Effect, Refused, Seen, Touched, Witness};

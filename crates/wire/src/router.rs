@@ -14,8 +14,8 @@ use crate::operation::{Failure, Route};
 use crate::protocol::{self, Protocol};
 use crate::shape::Undecodable;
 use crate::{
-    Authorizer, AwsHost, Context, Effect, Error, Http, Node, Schema, Seen, Service, Unbuilt,
-    Witness,
+    Authorizer, AwsHost, Context, Effect, Error, Http, Node, Refused, Schema, Seen, Service,
+    Unbuilt, Witness,
 };
 
 /// A body that is sent while it is made.
@@ -187,18 +187,37 @@ impl Mount {
         let witness = witness.filter(|one| row.effect == Effect::Changes && one.wants(cx, service));
         // Copied before it is taken apart, and only if somebody wants it.
         let request = witness.map(|_| input.told());
-        let output = self.service.run(index, cx, authorizer, input).await?;
-        if let (Some(witness), Some(request)) = (witness, request) {
+        let ran = self.service.run(index, cx, authorizer, input).await;
+        if let (Some(witness), Some(request), Some(reply)) = (witness, request, outcome(&ran)) {
             witness.saw(Seen {
                 cx,
                 service,
                 operation: row.name,
                 http: row.http,
                 request,
-                reply: output.told(),
+                reply,
+                additional: Node::Null,
+                resources: Vec::new(),
             });
         }
-        Ok(output)
+        ran
+    }
+}
+
+/// What is told of a call's end. A request that could not be read was no call.
+fn outcome(ran: &Result<Node, Failure>) -> Option<Result<Node, Refused>> {
+    match ran {
+        Ok(output) => Some(Ok(output.told())),
+        Err(Failure::Failed(error)) => Some(Err(Refused {
+            code: error.code.clone(),
+            message: error.message.clone(),
+        })),
+        // In the trail it has this name whatever the protocol.
+        Err(Failure::Denied(message)) => Some(Err(Refused {
+            code: "AccessDenied".into(),
+            message: message.clone(),
+        })),
+        Err(Failure::Undecodable(_)) => None,
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use crate::{Context, Http, Node};
+use crate::{AccountId, Arn, Context, Http, Node};
 
-/// Learns of successful calls that changed something.
+/// Learns of calls that changed something, or were to.
 pub trait Witness: Send + Sync {
     /// Whether anyone listens to what this service does in this scope. Asked for each such call, so it must be cheap.
     fn wants(&self, cx: &Context, service: &'static str) -> bool;
 
-    /// A call was successful. Its reply waits for this.
+    /// A call has ended. Its reply waits for this.
     fn saw(&self, call: Seen<'_>);
 }
 
-/// A successful call.
+/// A call that changed something, or was to and was refused.
 #[derive(Debug)]
 pub struct Seen<'a> {
     /// Who asked, where, when.
@@ -27,7 +27,31 @@ pub struct Seen<'a> {
     /// The request, without secrets.
     pub request: Node,
     /// The reply, without secrets.
-    pub reply: Node,
+    pub reply: Result<Node, Refused>,
+    /// What the service tells beside it; nothing, mostly.
+    pub additional: Node,
+    /// What it was about, where the service tells so.
+    pub resources: Vec<Touched>,
+}
+
+/// A resource that a call was about.
+#[derive(Debug)]
+pub struct Touched {
+    /// Whose it is.
+    pub account: AccountId,
+    /// CloudFormation's name of its type, such as `AWS::S3::Bucket`.
+    pub kind: &'static str,
+    /// Its ARN.
+    pub arn: Arn,
+}
+
+/// Why a call failed.
+#[derive(Debug)]
+pub struct Refused {
+    /// AWS's code.
+    pub code: Cow<'static, str>,
+    /// The sentence for the user.
+    pub message: String,
 }
 
 /// What a call does, as CloudTrail sorts calls.

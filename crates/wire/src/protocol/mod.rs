@@ -3,7 +3,7 @@
 mod cbor;
 mod form;
 mod gzip;
-mod xml;
+pub(crate) mod xml;
 
 use std::borrow::Cow;
 
