@@ -1,8 +1,12 @@
 """S3: who may, what goes by itself, web pages, the AWS CLI, and what survives a kill."""
 
+import contextlib
+import datetime
 import json
 import os
+import socket
 import threading
+import unittest.mock
 import urllib.request
 
 import boto3
@@ -239,6 +243,22 @@ class TestAccess:
             return status == 403 and error_code(body) == "AccessDenied" and b"Request has expired" in body
 
         m.until(expired, "the URL expires")
+
+    def test_a_url_of_the_future(self, server, s3, bucket):
+        """Signed by a clock that is an hour ahead; a quarter of an hour is forgiven."""
+        s3.put_object(Bucket=bucket, Key="k", Body=b"hello")
+        one = {"Bucket": bucket, "Key": "k"}
+
+        def signed(ahead):
+            clock = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=ahead)
+            client = boto3.client("s3", config=botocore.config.Config(signature_version="s3v4"), **where(s3))
+            with unittest.mock.patch("botocore.auth.get_current_datetime", lambda: clock.replace(tzinfo=None)):
+                return client.generate_presigned_url("get_object", one)
+
+        assert fetch(signed(10))[::2] == (200, b"hello")
+        status, _, body = fetch(signed(60))
+        assert (status, error_code(body)) == (403, "AccessDenied")
+        assert b"Request is not yet valid" in body
 
     def test_who_is_not_who_they_say(self, server, s3, bucket):
         for key, code in [
@@ -579,6 +599,39 @@ class TestDurability:
         parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
         s3.complete_multipart_upload(Bucket="kept", Key="parts", UploadId=upload, MultipartUpload=parts)
         assert s3.head_object(Bucket="kept", Key="parts")["ContentLength"] == MIB
+
+    def test_uploads_that_a_kill_breaks_off_leave_nothing(self, fresh):
+        server = fresh()
+        s3 = server.client("s3", signature_version="s3v4")
+        s3.create_bucket(Bucket="kept")
+        s3.put_object(Bucket="kept", Key="whole", Body=b"w" * MIB)
+        upload = {"Bucket": "kept", "Key": "parts"}
+        upload["UploadId"] = s3.create_multipart_upload(**upload)["UploadId"]
+        first = s3.upload_part(Body=b"p" * 5 * MIB, PartNumber=1, **upload)["ETag"]
+        folder = server.data / "store" / "objects"
+        sizes = lambda: {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}  # noqa: E731
+        acknowledged = sizes()
+        with contextlib.ExitStack() as open_ones:
+            for url in (
+                s3.generate_presigned_url("put_object", {"Bucket": "kept", "Key": "half"}),
+                s3.generate_presigned_url("put_object", {"Bucket": "kept", "Key": "whole"}),
+                s3.generate_presigned_url("upload_part", upload | {"PartNumber": 1}),
+                s3.generate_presigned_url("upload_part", upload | {"PartNumber": 2}),
+            ):
+                raw = open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                head = f"PUT {url.removeprefix(server.url)} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+                raw.sendall(f"{head}Content-Length: {4 * MIB}\r\n\r\n".encode() + os.urandom(2 * MIB))
+            arrived = lambda: sum(sizes().values()) - sum(acknowledged.values())  # noqa: E731
+            m.until(lambda: arrived() >= 4 * MIB, "halves of all four are on the disk")
+            server.kill()
+        server.start()
+        m.until(lambda: sizes() == acknowledged, "what was acknowledged is left, and nothing else")
+        assert s3.get_object(Bucket="kept", Key="whole")["Body"].read() == b"w" * MIB
+        assert keys(s3.list_objects_v2(Bucket="kept")) == ["whole"]
+        assert [part["PartNumber"] for part in s3.list_parts(**upload)["Parts"]] == [1]
+        parts = {"Parts": [{"PartNumber": 1, "ETag": first}]}
+        s3.complete_multipart_upload(MultipartUpload=parts, **upload)
+        assert s3.get_object(Bucket="kept", Key="parts")["Body"].read() == b"p" * 5 * MIB
 
     def test_nothing_is_left_of_what_is_gone(self, fresh):
         server = fresh()

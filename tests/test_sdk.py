@@ -1,6 +1,7 @@
 """AWS's SDK in the runtime, and AWS's own host names, as functions see them: whatever endpoint a client has built in, it
 finds this server, which takes it for the function's role."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -525,11 +526,19 @@ def test_a_function_that_wakes_itself_is_stopped(place):
     s3, iam = place.server.client("s3"), place.server.client("iam")
     s3.create_bucket(Bucket="loops")
     one = place.function(m.PYTHON, ALARM)
-    policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "*"}}
+    sink = place.function(
+        m.PYTHON, "import json\n\n\ndef lambda_handler(event, _):\n    print('GOT', json.dumps(event))"
+    )
+    actions = ["s3:PutObject", "lambda:InvokeFunction"]
+    policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": actions, "Resource": "*"}}
     iam.put_role_policy(RoleName="basic", PolicyName="put", PolicyDocument=json.dumps(policy))
     arn = place.client.get_function_configuration(FunctionName=one.name)["FunctionArn"]
     place.client.add_permission(
         FunctionName=one.name, StatementId="s3", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com"
+    )
+    place.client.put_function_event_invoke_config(
+        FunctionName=one.name,
+        DestinationConfig={"OnFailure": {"Destination": arn.replace(one.name, sink.name)}},
     )
     told = {"LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}
     s3.put_bucket_notification_configuration(
@@ -543,6 +552,32 @@ def test_a_function_that_wakes_itself_is_stopped(place):
         return any({"Name": "FunctionName", "Value": one.name} in metric["Dimensions"] for metric in names)
 
     m.until(stopped, "the loop is stopped")
-    made = s3.list_objects_v2(Bucket="loops")["KeyCount"]
-    assert 10 <= made <= 20, made
+    made = s3.list_objects_v2(Bucket="loops")
+    assert 10 <= made["KeyCount"] <= 20, made["KeyCount"]
+    logs = place.server.client("logs")
+
+    def dropped():
+        try:
+            page = logs.filter_log_events(logGroupName=f"/aws/lambda/{sink.name}", filterPattern="GOT")
+        except logs.exceptions.ResourceNotFoundException:
+            return None
+        return [json.loads(event["message"].removeprefix("GOT ")) for event in page["events"]]
+
+    # The event that did not run goes where failed ones go.
+    (record,) = m.until(dropped, "the event goes to the destination")
+    assert record["requestContext"]["condition"] == "RecursiveInvocation"
+    key = record["requestPayload"]["Records"][0]["s3"]["object"]["key"].replace("%2F", "/")
+    assert key in [object["Key"] for object in made["Contents"]]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    dimensions = [{"Name": "FunctionName", "Value": one.name}]
+    counted = cloudwatch.get_metric_statistics(
+        Namespace="AWS/Lambda",
+        MetricName="RecursiveInvocationsDropped",
+        Dimensions=dimensions,
+        StartTime=now - datetime.timedelta(hours=1),
+        EndTime=now + datetime.timedelta(minutes=2),
+        Period=3600 * 2,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    assert sum(point["Sum"] for point in counted) == 1
     iam.delete_role_policy(RoleName="basic", PolicyName="put")
