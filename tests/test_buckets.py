@@ -116,8 +116,8 @@ class TestBuckets:
             s3.get_bucket_tagging(Bucket=bucket)
 
     def test_what_is_not_built_says_so(self, server, s3, bucket):
-        with m.refused("NotImplemented", ".*s3:GetBucketWebsite.*", 501):
-            s3.get_bucket_website(Bucket=bucket)
+        with m.refused("NotImplemented", ".*s3:GetBucketLogging.*", 501):
+            s3.get_bucket_logging(Bucket=bucket)
         with m.refused("NotImplemented", ".*x-amz-server-side-encryption.*", 501):
             s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="aws:kms")
         # A parameter that nobody knows must not make a deletion of the bucket out of something else.

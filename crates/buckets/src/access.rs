@@ -10,7 +10,9 @@ use percent_encoding::percent_decode_str;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::path::S3Path;
 use s3s::{S3Request, S3Result};
-use wire::{AccountId, Arn, Ask, BodyFault, CallerKind, Context, Keys, Signed, Trailers};
+use wire::{
+    AccountId, Arn, Ask, BodyFault, CallerKind, Context, Keys, Signed, StorageRequest, Trailers,
+};
 
 use crate::condition::{keys, push_request_tags, push_tags};
 use crate::record::{Bucket, Content};
@@ -40,6 +42,16 @@ impl Asked {
             .ok_or_else(|| Error::Internal("a request that nobody verified".to_owned()))
     }
 
+    /// A request that nothing is known of yet.
+    pub fn anew(request: &StorageRequest) -> Asked {
+        Asked {
+            signed: request.signed,
+            trailers: request.trailers.clone(),
+            length: request.length,
+            ..Asked::inside(request.context.clone())
+        }
+    }
+
     /// A request that does not come over S3's wire.
     pub fn inside(cx: Context) -> Asked {
         Asked {
@@ -50,6 +62,14 @@ impl Asked {
             operation: OnceLock::new(),
             tagging: OnceLock::new(),
             fault: OnceLock::new(),
+        }
+    }
+
+    /// A request of whoever it is, without a signature and a body.
+    pub fn unsigned(cx: Context) -> Asked {
+        Asked {
+            signed: Signed::Not,
+            ..Asked::inside(cx)
         }
     }
 
@@ -189,6 +209,12 @@ pub(crate) const OPERATIONS: &[Row] = &[
         On::Bucket,
         &["tagging"],
     ),
+    row(
+        "DeleteBucketWebsite",
+        "s3:DeleteBucketWebsite",
+        On::Bucket,
+        &["website"],
+    ),
     versioned(
         "DeleteObject",
         "s3:DeleteObject",
@@ -265,6 +291,12 @@ pub(crate) const OPERATIONS: &[Row] = &[
         "s3:GetBucketVersioning",
         On::Bucket,
         &["versioning"],
+    ),
+    row(
+        "GetBucketWebsite",
+        "s3:GetBucketWebsite",
+        On::Bucket,
+        &["website"],
     ),
     versioned(
         "GetObject",
@@ -417,6 +449,12 @@ pub(crate) const OPERATIONS: &[Row] = &[
         "s3:PutBucketVersioning",
         On::Bucket,
         &["versioning"],
+    ),
+    row(
+        "PutBucketWebsite",
+        "s3:PutBucketWebsite",
+        On::Bucket,
+        &["website"],
     ),
     row("PutObject", "s3:PutObject", On::Key, &[]),
     versioned(

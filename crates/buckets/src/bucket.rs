@@ -121,6 +121,7 @@ impl Buckets {
             cors: Vec::new(),
             notifications: Notifications::default(),
             bucket_key: false,
+            website: None,
         };
         match self.shelf().create(bucket).await? {
             None => {}

@@ -143,6 +143,9 @@ pub enum Error {
     /// There is no lifecycle configuration.
     #[error("The lifecycle configuration does not exist")]
     NoSuchLifecycleConfiguration,
+    /// There is no website.
+    #[error("The specified bucket does not have a website configuration")]
+    NoSuchWebsiteConfiguration,
     /// There is no public-access block.
     #[error("The public access block configuration was not found")]
     NoSuchPublicAccessBlockConfiguration,
@@ -219,6 +222,7 @@ impl Error {
             Error::NoSuchTagSet => ("NoSuchTagSet", 404),
             Error::NoSuchCorsConfiguration => ("NoSuchCORSConfiguration", 404),
             Error::NoSuchLifecycleConfiguration => ("NoSuchLifecycleConfiguration", 404),
+            Error::NoSuchWebsiteConfiguration => ("NoSuchWebsiteConfiguration", 404),
             Error::NoSuchPublicAccessBlockConfiguration => {
                 ("NoSuchPublicAccessBlockConfiguration", 404)
             }

@@ -26,6 +26,7 @@ mod shelf;
 mod sweep;
 mod tags;
 mod trail;
+mod website;
 
 use std::pin::Pin;
 use std::sync::Arc;

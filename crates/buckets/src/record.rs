@@ -15,6 +15,7 @@ use crate::lifecycle::Rule;
 use crate::notification::Notifications;
 use crate::policy::PublicAccess;
 use crate::seal::Salt;
+use crate::website::Website;
 
 /// A bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub(crate) struct Bucket {
     /// What its encryption says of bucket keys, which only AWS's KMS has.
     #[serde(default)]
     pub bucket_key: bool,
+    #[serde(default)]
+    pub website: Option<Website>,
 }
 
 /// A bucket's policy.

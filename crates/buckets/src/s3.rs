@@ -32,6 +32,7 @@ operations! {
     delete_bucket_ownership_controls: DeleteBucketOwnershipControlsInput => DeleteBucketOwnershipControlsOutput, S3Response::new;
     delete_bucket_policy: DeleteBucketPolicyInput => DeleteBucketPolicyOutput, S3Response::new;
     delete_bucket_tagging: DeleteBucketTaggingInput => DeleteBucketTaggingOutput, S3Response::new;
+    delete_bucket_website: DeleteBucketWebsiteInput => DeleteBucketWebsiteOutput, S3Response::new;
     delete_object: DeleteObjectInput => DeleteObjectOutput, S3Response::new;
     delete_object_tagging: DeleteObjectTaggingInput => DeleteObjectTaggingOutput, S3Response::new;
     delete_objects: DeleteObjectsInput => DeleteObjectsOutput, S3Response::new;
@@ -47,6 +48,7 @@ operations! {
     get_bucket_policy_status: GetBucketPolicyStatusInput => GetBucketPolicyStatusOutput, S3Response::new;
     get_bucket_tagging: GetBucketTaggingInput => GetBucketTaggingOutput, S3Response::new;
     get_bucket_versioning: GetBucketVersioningInput => GetBucketVersioningOutput, S3Response::new;
+    get_bucket_website: GetBucketWebsiteInput => GetBucketWebsiteOutput, S3Response::new;
     get_object: GetObjectInput => GetObjectOutput, std::convert::identity;
     get_object_acl: GetObjectAclInput => GetObjectAclOutput, S3Response::new;
     get_object_attributes: GetObjectAttributesInput => GetObjectAttributesOutput, S3Response::new;
@@ -69,6 +71,7 @@ operations! {
     put_bucket_policy: PutBucketPolicyInput => PutBucketPolicyOutput, S3Response::new;
     put_bucket_tagging: PutBucketTaggingInput => PutBucketTaggingOutput, S3Response::new;
     put_bucket_versioning: PutBucketVersioningInput => PutBucketVersioningOutput, S3Response::new;
+    put_bucket_website: PutBucketWebsiteInput => PutBucketWebsiteOutput, S3Response::new;
     put_object: PutObjectInput => PutObjectOutput, S3Response::new;
     put_object_acl: PutObjectAclInput => PutObjectAclOutput, S3Response::new;
     put_object_tagging: PutObjectTaggingInput => PutObjectTaggingOutput, S3Response::new;

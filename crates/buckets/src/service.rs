@@ -1,7 +1,7 @@
 //! Between the front door and s3s: a verified request in, a reply out.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -15,7 +15,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use wire::{
     Body, BodyFault, ByteStream, Reply, Signed, Storage, StorageReply, StorageRequest,
-    bucket_in_host,
+    bucket_in_host, website_in_host,
 };
 
 use crate::access::{Access, Asked, query_of};
@@ -82,15 +82,13 @@ impl Storage for Service {
 
 impl Service {
     async fn run(&self, request: StorageRequest) -> StorageReply {
-        let asked = Arc::new(Asked {
-            cx: request.context,
-            signed: request.signed,
-            trailers: request.trailers,
-            length: request.length,
-            operation: OnceLock::new(),
-            tagging: OnceLock::new(),
-            fault: OnceLock::new(),
-        });
+        if let Some(bucket) = host_of(&request.head).and_then(website_in_host)
+            && request.head.method != Method::OPTIONS
+        {
+            let bucket = bucket.to_owned();
+            return self.browse(&bucket, request).await;
+        }
+        let asked = Arc::new(Asked::anew(&request));
         let mut head = request.head;
         head.extensions.insert(asked.clone());
         let path = head.uri.path().to_owned();
@@ -147,16 +145,7 @@ impl Service {
             let text = "Dev mode does not answer web pages, as its keys are known to all of them; a bucket's CORS rules let in an origin.";
             return unasked(&wire::Error::new("AccessDenied", 403, text), &path, &asked);
         }
-        let answered = self.wire.call(http::Request::from_parts(head, body)).await;
-        let reply = match (asked.fault.get(), answered) {
-            // Whatever came of it, the body was not what was signed.
-            (Some(fault), _) => refused(fault, &path, &asked),
-            (None, Ok(response)) => reply(response, &path, &asked).await,
-            (None, Err(error)) => {
-                tracing::error!(?error, "s3s failed");
-                internal(&path, &asked)
-            }
-        };
+        let reply = self.call(head, body, &path, &asked).await;
         let mut reply = dressed(reply, &asked);
         if let Some(told) = told {
             told.tell(&self.buckets, &asked, &reply);
@@ -170,10 +159,33 @@ impl Service {
         }
     }
 
+    /// Lets s3s answer a request, in whose extensions is what is asked.
+    pub(crate) async fn call(
+        &self,
+        head: Parts,
+        body: s3s::Body,
+        path: &str,
+        asked: &Asked,
+    ) -> Reply {
+        let answered = self.wire.call(http::Request::from_parts(head, body)).await;
+        match (asked.fault.get(), answered) {
+            // Whatever came of it, the body was not what was signed.
+            (Some(fault), _) => refused(fault, path, asked),
+            (None, Ok(response)) => reply(response, path, asked).await,
+            (None, Err(error)) => {
+                tracing::error!(?error, "s3s failed");
+                internal(path, asked)
+            }
+        }
+    }
+
     /// The bucket that a request is about, if it exists.
     fn bucket(&self, head: &Parts) -> Option<Arc<Bucket>> {
-        let place = place_of(head)?;
-        Some(self.buckets.shelf().find(place.bucket).ok()?.bucket())
+        self.bucket_named(place_of(head)?.bucket)
+    }
+
+    pub(crate) fn bucket_named(&self, name: &str) -> Option<Arc<Bucket>> {
+        Some(self.buckets.shelf().find(name).ok()?.bucket())
     }
 }
 
@@ -184,14 +196,18 @@ pub(crate) struct Place<'a> {
     pub key: &'a str,
 }
 
-/// The bucket and the key in host and path.
-pub(crate) fn place_of(head: &Parts) -> Option<Place<'_>> {
+fn host_of(head: &Parts) -> Option<&str> {
     let host = head.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
-    let host = host.or(head.uri.authority().map(|authority| authority.as_str()));
+    host.or(head.uri.authority().map(|authority| authority.as_str()))
+}
+
+/// The bucket and the key in host and path.
+pub(crate) fn place_of(head: &Parts) -> Option<Place<'_>> {
     let path = head.uri.path();
     let path = path.strip_prefix('/').unwrap_or(path);
-    if let Some(bucket) = host.and_then(bucket_in_host) {
+    let in_host = |host| bucket_in_host(host).or_else(|| website_in_host(host));
+    if let Some(bucket) = host_of(head).and_then(in_host) {
         return Some(Place { bucket, key: path });
     }
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
@@ -312,10 +328,7 @@ fn identified(reply: &mut Reply, path: &str, asked: &Asked) {
     let sentence = sentence
         .map(|row| format!("<Message>{}</Message>", row.1))
         .unwrap_or_default();
-    let resource = path
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let resource = escaped(path);
     let id = &asked.cx.request_id;
     let whole = format!(
         "{inner}{sentence}<Resource>{resource}</Resource><RequestId>{id}</RequestId></Error>"
@@ -324,7 +337,14 @@ fn identified(reply: &mut Reply, path: &str, asked: &Asked) {
     reply.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
-fn dressed(mut reply: Reply, asked: &Asked) -> Reply {
+/// Text in XML or HTML, outside of attributes.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+pub(crate) fn dressed(mut reply: Reply, asked: &Asked) -> Reply {
     let headers: &mut HeaderMap = reply.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&asked.cx.request_id) {
         headers.insert("x-amz-request-id", id.clone());

@@ -65,8 +65,9 @@ impl<'a> AwsHost<'a> {
         if MACHINES.contains(&last) && !before.is_empty() {
             return None;
         }
-        // S3 had a dash before its region.
-        let dashed = last.strip_prefix("s3-").filter(|region| is_region(region));
+        // S3 had a dash before its region; its websites still have it and are a service of their own.
+        let dashed = last.strip_prefix("s3-");
+        let dashed = dashed.filter(|rest| is_region(rest) && !rest.starts_with("website-"));
         Some(AwsHost {
             service: if dashed.is_some() { "s3" } else { plain(last) },
             region: dashed,

@@ -47,7 +47,7 @@ pub use shape::{
 };
 pub use storage::{
     BodyFault, Signed, Storage, StorageReply, StorageRequest, Trailers, bucket_in_host,
-    storage_error,
+    storage_error, website_in_host,
 };
 pub use wire_derive::Shape;
 pub use witness::{Effect, Refused, Seen, Touched, Witness};

@@ -13,6 +13,9 @@ use crate::{AwsHost, Body, ByteStream, Context, Error, Reply};
 /// Names below which each name is a bucket's, beside AWS's own.
 const LOCAL_DOMAINS: &[&str] = &["localhost"];
 
+/// What stands for the service in the host names of websites.
+const WEBSITE: &str = "s3-website";
+
 /// A service that reads requests itself.
 pub trait Storage: Send + Sync {
     /// Answers a request whose signature holds, or that has none.
@@ -106,6 +109,9 @@ pub fn bucket_in_host(host: &str) -> Option<&str> {
     if let Some(found) = AwsHost::parse(name) {
         return Some(found.subdomain).filter(|bucket| found.service == "s3" && !bucket.is_empty());
     }
+    if website_in_host(host).is_some() {
+        return None;
+    }
     let below = |domain: &&str| name.strip_suffix(*domain)?.strip_suffix('.');
     let rest = LOCAL_DOMAINS.iter().find_map(below)?;
     let bucket = match rest.split_once(".s3.") {
@@ -115,6 +121,28 @@ pub fn bucket_in_host(host: &str) -> Option<&str> {
     };
     let is_service = bucket == "s3" || bucket.starts_with("s3.") || bucket.contains(".lambda-url.");
     (!bucket.is_empty() && !is_service).then_some(bucket)
+}
+
+/// The bucket whose website a host name is: `photos.s3-website-us-east-1.amazonaws.com`, where a dot may stand before the
+/// region, and of names that lead to this machine `photos.s3-website.localhost` and the same with a region.
+pub fn website_in_host(host: &str) -> Option<&str> {
+    let name = host.split_once(':').map_or(host, |(name, _port)| name);
+    let (bucket, service) = match AwsHost::parse(name) {
+        Some(found) => (found.subdomain, found.service),
+        None => {
+            let below = |domain: &&str| name.strip_suffix(*domain)?.strip_suffix('.');
+            let rest = LOCAL_DOMAINS.iter().find_map(below)?;
+            let (before, last) = rest.rsplit_once('.')?;
+            match crate::Region::new(last) {
+                Some(_) if !last.starts_with(WEBSITE) => before.rsplit_once('.')?,
+                _ => (before, last),
+            }
+        }
+    };
+    let region = service.strip_prefix(WEBSITE)?;
+    let is_region = |region: &str| crate::Region::new(region).is_some();
+    let is_known = region.is_empty() || region.strip_prefix('-').is_some_and(is_region);
+    (is_known && !bucket.is_empty()).then_some(bucket)
 }
 
 /// A refusal in S3's envelope.
@@ -171,5 +199,26 @@ mod tests {
         check("localhost:4566", None);
         check("127.0.0.1:4566", None);
         check("x.lambda-url.us-east-1.localhost", None);
+        check("photos.s3-website.localhost:4566", None);
+    }
+
+    #[test]
+    fn websites_in_hosts() {
+        let check = |host: &str, expected: Option<&str>| {
+            assert_eq!(website_in_host(host), expected, "{host}");
+        };
+        check("photos.s3-website.localhost:4566", Some("photos"));
+        check("my.photos.s3-website.localhost", Some("my.photos"));
+        check("photos.s3-website.eu-west-1.localhost", Some("photos"));
+        check("photos.s3-website-eu-west-1.localhost", Some("photos"));
+        check("photos.s3-website-us-east-1.amazonaws.com", Some("photos"));
+        check("photos.s3-website.eu-west-1.amazonaws.com", Some("photos"));
+        check("photos.s3-websites.localhost", None);
+        check("photos.s3-website-.localhost", None);
+        check("s3-website.localhost", None);
+        check("s3-website.eu-west-1.amazonaws.com", None);
+        check("photos.s3.localhost", None);
+        check("photos.localhost", None);
+        check("localhost", None);
     }
 }

@@ -20,7 +20,7 @@ use wire::sigv4::{
 };
 use wire::{
     AccountId, Arn, AwsHost, BodyFault, ByteStream, Caller, CallerKind, Context, Error, Region,
-    Signed, StorageRequest, Trailers, bucket_in_host, sigv2,
+    Signed, StorageRequest, Trailers, bucket_in_host, sigv2, website_in_host,
 };
 
 use super::{Asked, scope_part, scope_service, text_header};
@@ -59,11 +59,16 @@ const NO_ACCOUNT: &str = "000000000000";
 /// any name.
 pub(super) fn is_asked(head: &Parts) -> bool {
     if let Some(host) = AwsHost::of(head) {
-        return host.service == "s3";
+        return host.service == "s3" || website_in_host(host_of(head)).is_some();
     }
+    let host = host_of(head);
     match scope_service(head) {
         Some(service) => service == "s3",
-        None => bucket_in_host(host_of(head)).is_some() || sigv2::is_claimed(head),
+        None => {
+            bucket_in_host(host).is_some()
+                || website_in_host(host).is_some()
+                || sigv2::is_claimed(head)
+        }
     }
 }
 
