@@ -499,6 +499,7 @@ const NEVER_LOCKED: &[&str] = &["DeleteBucketPolicy", "GetBucketPolicy", "PutBuc
 pub(crate) const HEADERS: &[&str] = &[
     "x-amz-acl",
     "x-amz-bucket-object-lock-enabled",
+    "x-amz-bypass-governance-retention",
     "x-amz-checksum-algorithm",
     "x-amz-checksum-crc32",
     "x-amz-checksum-crc32c",
@@ -859,6 +860,14 @@ fn headers_sound(row: &Row, request: &Request<'_>) -> Result<()> {
         return Err(Error::NotImplemented(
             "Mayfly does not implement object lock yet.".to_owned(),
         ));
+    }
+    if request
+        .header("x-amz-bypass-governance-retention")
+        .is_some_and(|on| on.eq_ignore_ascii_case("true"))
+    {
+        let text =
+            "x-amz-bypass-governance-retention is only applicable to Object Lock enabled buckets.";
+        return Err(Error::InvalidArgument(text.to_owned()));
     }
     match (row.on, request.header("x-amz-acl")) {
         (_, None)

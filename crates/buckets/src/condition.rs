@@ -37,6 +37,7 @@ pub(crate) fn keys(request: &Request<'_>, content: Option<&Content>) -> Keys {
         }
     }
     for (name, key) in [
+        ("referer", "aws:Referer"),
         ("if-match", "s3:if-match"),
         ("if-none-match", "s3:if-none-match"),
     ] {

@@ -3,21 +3,23 @@
 
 use std::time::Duration;
 
+use percent_encoding::utf8_percent_encode;
 use s3s::S3Request;
 use s3s::dto::{
     AbortIncompleteMultipartUpload, DeleteBucketLifecycleInput, DeleteBucketLifecycleOutput,
     ExpirationStatus, GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput,
     LifecycleExpiration, LifecycleRule, LifecycleRuleAndOperator, LifecycleRuleFilter,
     NoncurrentVersionExpiration, PutBucketLifecycleConfigurationInput,
-    PutBucketLifecycleConfigurationOutput, Tag,
+    PutBucketLifecycleConfigurationOutput, Tag, Timestamp, TimestampFormat,
 };
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
+use crate::list::PLAIN;
 use crate::notification::{By, Happened};
 use crate::object::{add_version, new_id, shown_id};
 use crate::read::{seconds, timestamp};
-use crate::record::{Bucket, Content, NULL, Object, Version, Versioning};
+use crate::record::{Bucket, Content, NULL, Object, Upload, Version, Versioning};
 use crate::shelf::{Edit, Held};
 use crate::tags::{self, Tags};
 use crate::{Buckets, Error, Result};
@@ -102,6 +104,50 @@ fn due(since_ms: i64, days: i32) -> i64 {
         .div_euclid(DAY_MS)
         .saturating_add(1)
         .saturating_mul(DAY_MS)
+}
+
+/// `x-amz-expiration`: the day from which a rule removes this version, while it is the current one, and that rule
+/// (AmazonS3/latest/userguide/lifecycle-expire-general-considerations.html).
+pub(crate) fn expiration(bucket: &Bucket, key: &str, version: &Version) -> Option<String> {
+    let content = version.content.as_ref()?;
+    let of = |rule: &Rule| {
+        let covered = rule.enabled && rule.covers(key, content);
+        let by_days = rule.days.map(|days| due(version.modified_ms, days));
+        let at_ms = by_days.or(rule.date_s.map(|date| date.saturating_mul(1000)));
+        at_ms.filter(|_| covered)
+    };
+    let rules = bucket.lifecycle.iter();
+    let (at_ms, rule) = rules
+        .filter_map(|rule| Some((of(rule)?, rule)))
+        .min_by_key(|(at_ms, _rule)| *at_ms)?;
+    let mut date = Vec::new();
+    timestamp(at_ms)
+        .format(TimestampFormat::HttpDate, &mut date)
+        .ok()?;
+    Some(format!(
+        "expiry-date=\"{}\", rule-id=\"{}\"",
+        String::from_utf8(date).ok()?,
+        encoded(&rule.id)
+    ))
+}
+
+/// The time from which a rule aborts this upload, and that rule.
+pub(crate) fn abort(bucket: &Bucket, upload: &Upload) -> Option<(Timestamp, String)> {
+    let of = |rule: &Rule| {
+        let covered = rule.enabled && upload.key.starts_with(&rule.prefix);
+        let days = rule.abort_days.filter(|_| covered);
+        days.map(|days| due(upload.initiated_ms, days))
+    };
+    let rules = bucket.lifecycle.iter();
+    let (at_ms, rule) = rules
+        .filter_map(|rule| Some((of(rule)?, rule)))
+        .min_by_key(|(at_ms, _rule)| *at_ms)?;
+    Some((timestamp(at_ms), encoded(&rule.id)))
+}
+
+/// The id of a rule, as headers have it.
+fn encoded(id: &str) -> String {
+    utf8_percent_encode(id, PLAIN).to_string()
 }
 
 /// An event, and the version that it is about.

@@ -20,7 +20,7 @@ pub(crate) const PAGE_MAX: usize = 1000;
 /// Behind every key that begins with what is before it.
 const LAST: char = char::MAX;
 /// What `encoding-type=url` leaves as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
@@ -187,7 +187,6 @@ impl Buckets {
     ) -> Result<ListObjectsV2Output> {
         let mut input = request.input;
         input.delimiter = said(input.delimiter);
-        input.continuation_token = said(input.continuation_token);
         let bucket = self.shelf().find(&input.bucket)?.bucket();
         sound_encoding(input.encoding_type.as_ref())?;
         let token = input

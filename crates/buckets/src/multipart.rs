@@ -18,11 +18,11 @@ use crate::checksum::{self, Algorithm, Checksum, Expected, Summed, fill};
 use crate::content;
 use crate::list::{canonical_id, common_prefix, encoded, limit, owner, sound_encoding};
 use crate::object::{
-    PUT_BYTES_MAX, WriteConditions, checked_metadata, hex, kept_headers, new_id, shown_id,
+    PUT_BYTES_MAX, WriteConditions, checked_metadata, hex, kept_headers, made_id, new_id, shown_id,
 };
 use crate::read::{Conditions, timestamp};
 use crate::record::{Bucket, Content, Piece, Upload, UploadedPart};
-use crate::{Buckets, Error, Result, tags};
+use crate::{Buckets, Error, Result, lifecycle, tags};
 
 /// The least that a part has, unless it is the last.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -97,7 +97,10 @@ impl Buckets {
         };
         let id = new_id();
         self.shelf().begin_upload(&held, &id, &upload).await?;
+        let (abort_date, abort_rule_id) = lifecycle::abort(&held.bucket(), &upload).unzip();
         Ok(CreateMultipartUploadOutput {
+            abort_date,
+            abort_rule_id,
             bucket: Some(input.bucket),
             key: Some(input.key),
             upload_id: Some(id),
@@ -374,7 +377,10 @@ impl Buckets {
             .collect();
         let more = behind.len() > max;
         let next = parts.last().and_then(|part| part.part_number);
+        let (abort_date, abort_rule_id) = lifecycle::abort(&bucket, &upload).unzip();
         Ok(ListPartsOutput {
+            abort_date,
+            abort_rule_id,
             bucket: Some(input.bucket),
             key: Some(input.key),
             upload_id: Some(input.upload_id),
@@ -538,7 +544,8 @@ fn completed(
         location: Some(format!("/{}/{key}", bucket.name)),
         server_side_encryption: content.encryption(),
         e_tag: Some(ETag::Strong(content.etag.clone())),
-        version_id: shown_id(bucket, &version.id),
+        version_id: made_id(bucket, &version.id),
+        expiration: lifecycle::expiration(bucket, key, version),
         checksum_type: Some(crate::read::kind(&content.checksum)),
         ..CompleteMultipartUploadOutput::default()
     };

@@ -23,7 +23,7 @@ use crate::read::{Conditions, timestamp};
 use crate::record::{Bucket, Content, NULL, Object, Version, Versioning};
 use crate::shelf::{Edit, Held};
 use crate::tags::{self, OBJECT_TAGS_MAX, Tags};
-use crate::{Buckets, Error, Result};
+use crate::{Buckets, Error, Result, lifecycle};
 
 /// The most that one request uploads or copies (AmazonS3/latest/userguide/upload-objects.html).
 pub(crate) const PUT_BYTES_MAX: u64 = 5 << 30;
@@ -118,6 +118,12 @@ pub(crate) fn new_id() -> String {
 /// The version id that a reply shows: none while versioning never was on.
 pub(crate) fn shown_id(bucket: &Bucket, id: &str) -> Option<String> {
     (bucket.versioning != Versioning::Off).then(|| id.to_owned())
+}
+
+/// The version id that the reply to a write shows. While versioning is suspended it is `null`, and writes do not tell it,
+/// as the samples of AmazonS3/latest/API/API_PutObject.html show; reads do.
+pub(crate) fn made_id(bucket: &Bucket, id: &str) -> Option<String> {
+    (bucket.versioning == Versioning::Enabled).then(|| id.to_owned())
 }
 
 /// Puts a version on top, in place of the one with the id `null` where it has that id itself.
@@ -258,10 +264,12 @@ impl Buckets {
             "PutObject",
         )
         .await?;
+        let bucket = held.bucket();
         let mut output = PutObjectOutput {
             server_side_encryption: content.encryption(),
             e_tag: Some(ETag::Strong(content.etag)),
-            version_id: shown_id(&held.bucket(), &written.version.id),
+            version_id: made_id(&bucket, &written.version.id),
+            expiration: lifecycle::expiration(&bucket, &input.key, &written.version),
             checksum_type: Some(s3s::dto::ChecksumType::from_static(
                 s3s::dto::ChecksumType::FULL_OBJECT,
             )),
@@ -395,11 +403,13 @@ impl Buckets {
             ..CopyObjectResult::default()
         };
         fill!(result, &content.checksum);
+        let bucket = held.bucket();
         Ok(CopyObjectOutput {
             copy_object_result: Some(result),
             server_side_encryption: content.encryption(),
             copy_source_version_id: shown_id(&from, &version.id),
-            version_id: shown_id(&held.bucket(), &written.version.id),
+            version_id: made_id(&bucket, &written.version.id),
+            expiration: lifecycle::expiration(&bucket, &input.key, &written.version),
             ..CopyObjectOutput::default()
         })
     }

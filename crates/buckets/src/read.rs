@@ -18,7 +18,7 @@ use crate::checksum::{Checksum, fill};
 use crate::content;
 use crate::object::shown_id;
 use crate::record::{Bucket, Content, Version};
-use crate::{Buckets, Error, Result};
+use crate::{Buckets, Error, Result, lifecycle};
 
 /// A time as s3s has it.
 pub(crate) fn timestamp(ms: i64) -> Timestamp {
@@ -212,6 +212,11 @@ macro_rules! describe {
             content_length: i64::try_from($shown.range.end - $shown.range.start).ok(),
             content_range: $shown.told.clone(),
             e_tag: Some(ETag::Strong($content.etag.clone())),
+            // An old version goes by other rules, of which nothing is told.
+            expiration: match $input.version_id {
+                None => lifecycle::expiration($bucket, &$input.key, &$version),
+                Some(_) => None,
+            },
             last_modified: Some(timestamp($version.modified_ms)),
             metadata: Some($content.metadata.clone().into_iter().collect()),
             parts_count: $shown.parts,

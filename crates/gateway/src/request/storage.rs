@@ -205,6 +205,11 @@ impl Asked<'_> {
 
     /// A presigned URL of Signature Version 2. It names no region.
     fn claimed_the_old_way(&self) -> Result<Context, Error> {
+        if self.head.headers.contains_key(header::AUTHORIZATION) {
+            let text = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.";
+            self.gateway.0.metrics.refused("s3");
+            return Err(Error::new("InvalidRequest", 400, text));
+        }
         let refused = |refusal: Refusal| self.storage_refusal(&refusal, true);
         let claim = sigv2::Claim::read(self.head, self.now).map_err(refused)?;
         let keyring = &self.services.keyring;
