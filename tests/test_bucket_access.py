@@ -6,6 +6,7 @@ import email.utils
 import json
 import os
 import socket
+import sqlite3
 import threading
 import unittest.mock
 import urllib.request
@@ -632,7 +633,8 @@ class TestDurability:
         def write(n):
             client, k = server.client("s3"), 0
             while not stop.is_set():
-                key, body = f"{n}/{k % 7}", os.urandom(300_000)
+                # Small ones are records of the store, others files.
+                key, body = f"{n}/{k % 7}", os.urandom(3_000 if k % 2 else 300_000)
                 acknowledged[key] = None  # Whether it is written is not known.
                 try:
                     client.put_object(Bucket="kept", Key=key, Body=body)
@@ -696,15 +698,28 @@ class TestDurability:
         s3 = server.client("s3")
         s3.create_bucket(Bucket="gone")
         for _ in range(5):
-            s3.put_object(Bucket="gone", Key="k", Body=os.urandom(1000))
+            s3.put_object(Bucket="gone", Key="k", Body=os.urandom(100_000))
+            s3.put_object(Bucket="gone", Key="small", Body=os.urandom(1000))
+        s3.copy_object(Bucket="gone", Key="copy", CopySource="gone/small")
         upload = s3.create_multipart_upload(Bucket="gone", Key="parts")["UploadId"]
         s3.upload_part(Bucket="gone", Key="parts", UploadId=upload, PartNumber=1, Body=os.urandom(1000))
         s3.abort_multipart_upload(Bucket="gone", Key="parts", UploadId=upload)
         folder = server.data / "store" / "objects"
         blobs = lambda: [path for path in folder.rglob("*") if path.is_file()]  # noqa: E731
-        assert len(blobs()) == 6
+
+        def small():
+            database = f"file:{server.data}/store/mayfly.db?mode=ro"
+            with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
+                (count,) = connection.execute("SELECT count(*) FROM kv WHERE key LIKE 's3/content/%'").fetchone()
+            return count
+
+        # Copies share it.
+        assert (len(blobs()), small()) == (6, 5)
         server.kill()
         server.start()
         # A start removes what no record names.
-        m.until(lambda: len(blobs()) == 1, "one is left")
-        assert len(server.client("s3").get_object(Bucket="gone", Key="k")["Body"].read()) == 1000
+        m.until(lambda: (len(blobs()), small()) == (1, 1), "one of each is left")
+        s3 = server.client("s3")
+        assert len(s3.get_object(Bucket="gone", Key="k")["Body"].read()) == 100_000
+        s3.delete_object(Bucket="gone", Key="small")
+        assert len(s3.get_object(Bucket="gone", Key="copy")["Body"].read()) == 1000

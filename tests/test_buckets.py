@@ -502,13 +502,17 @@ class TestEncryption:
         assert (
             s3.put_object(Bucket="sealed", Key="a", ServerSideEncryption="AES256")["ServerSideEncryption"] == "AES256"
         )
+        s3.put_object(Bucket="sealed", Key="small", Body=b"plain to see")
         blobs = [path for path in (server.data / "store" / "objects").rglob("*") if path.is_file()]
-        assert len(blobs) == 2
-        assert not any(b"plain to see" in blob.read_bytes() for blob in blobs)
+        assert len(blobs) == 1
+        everything = [path for path in (server.data / "store").rglob("*") if path.is_file()]
+        assert not any(b"plain to see" in path.read_bytes() for path in everything)
         assert s3.head_object(Bucket="sealed", Key="k")["ServerSideEncryption"] == "AES256"
         server.kill()
         server.start()
         s3 = server.client("s3")
+        assert s3.get_object(Bucket="sealed", Key="small")["Body"].read() == b"plain to see"
+        assert s3.get_object(Bucket="sealed", Key="small", Range="bytes=6-7")["Body"].read() == b"to"
         got = s3.get_object(Bucket="sealed", Key="k")
         assert (got["Body"].read(), got["ServerSideEncryption"]) == (content, "AES256")
         for begin, end in [(0, 0), (65_535, 65_536), (131_072, 200_000), (259_999, 259_999)]:

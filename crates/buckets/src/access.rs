@@ -15,7 +15,7 @@ use wire::{
 };
 
 use crate::condition::{keys, push_request_tags, push_tags};
-use crate::record::{Bucket, Content};
+use crate::record::{Bucket, Content, Object};
 use crate::{Buckets, Error, Result, encryption};
 
 /// A request, as the front door handed it over.
@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     pub operation: OnceLock<&'static str>,
     /// Of PutObjectTagging: the action, and the condition keys that do not come in the body.
     pub tagging: OnceLock<(&'static str, Keys)>,
+    /// The object under this key, where the check of access has read it.
+    pub found: OnceLock<(String, Option<Object>)>,
     /// Why the body broke off, if it did.
     pub fault: OnceLock<BodyFault>,
 }
@@ -61,6 +63,7 @@ impl Asked {
             length: None,
             operation: OnceLock::new(),
             tagging: OnceLock::new(),
+            found: OnceLock::new(),
             fault: OnceLock::new(),
         }
     }
@@ -661,6 +664,10 @@ impl Buckets {
             None => object.current().map(|(_version, content)| content),
         });
         let keys = keys(request, content);
+        if on == On::Object {
+            // It is asked once for each request.
+            let _ = request.asked.found.set((key.to_owned(), object));
+        }
         let arn = Arn::object(&bucket.name, key);
         let action = version.and(row.versioned).unwrap_or(row.action);
         if row.name == "PutObjectTagging" {

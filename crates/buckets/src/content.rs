@@ -10,12 +10,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use s3s::dto::StreamingBlob;
-use store::{BlobStream, Blobs};
+use store::{BlobStream, Blobs, Digest, Kv};
 use wire::BodyFault;
 
 use crate::access::Asked;
 use crate::checksum::{Summed, Sums};
-use crate::record::Piece;
+use crate::record::{Piece, SMALL_BYTES_MAX};
 use crate::seal::{Salt, Secret, covering};
 use crate::{Error, Result};
 
@@ -26,8 +26,15 @@ const WRITE_BYTES: usize = 256 << 10;
 #[derive(Clone, Copy)]
 pub(crate) struct Vessel<'a> {
     pub blobs: &'a Arc<dyn Blobs>,
+    pub kv: &'a Arc<dyn Kv>,
     pub secret: &'a Arc<Secret>,
 }
+
+/// Where the store has small content.
+pub(crate) const SMALL: &str = "s3/content/";
+
+/// Small content as it is to be written with the record that names it: its key in the store, and what is sealed.
+pub(crate) type Small = (String, Bytes);
 
 /// Writes a body to disk, and sums it up on the way.
 pub(crate) async fn receive(
@@ -37,29 +44,96 @@ pub(crate) async fn receive(
     sums: Sums,
     bytes_max: u64,
 ) -> Result<(Piece, Summed)> {
-    let state = Arc::new(Mutex::new(State {
-        sums: Some(sums),
-        failure: None,
-        bytes_max,
-    }));
-    let stream = match body {
-        Some(body) => incoming(body, asked.clone(), state.clone()),
-        None => Box::pin(stream::empty()) as BlobStream,
-    };
-    let salt = Salt::new();
-    let sealed = vessel.secret.seal(&salt, stream);
-    let put = vessel.blobs.put_stream(sealed).await;
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(failure) = state.failure.take() {
-        return Err(failure);
-    }
-    let summed = state.sums.take().expect("nobody else takes it").finish();
+    let coming = Coming::new(vessel, asked, body, sums, bytes_max);
+    let put = vessel.blobs.put_stream(coming.sealed).await;
+    let summed = summed(&coming.state)?;
     let piece = Piece {
         digest: put?,
         size: summed.size,
-        salt: Some(salt),
+        salt: Some(coming.salt),
+        small: false,
     };
     Ok((piece, summed))
+}
+
+/// The same for a body that may be small: such a one is sealed in memory, and its record's to write.
+pub(crate) async fn receive_any(
+    vessel: Vessel<'_>,
+    asked: &Arc<Asked>,
+    body: Option<StreamingBlob>,
+    sums: Sums,
+    length: Option<u64>,
+    bytes_max: u64,
+) -> Result<(Piece, Summed, Option<Small>)> {
+    if length.is_none_or(|length| length > SMALL_BYTES_MAX) {
+        let (piece, summed) = receive(vessel, asked, body, sums, bytes_max).await?;
+        return Ok((piece, summed, None));
+    }
+    let coming = Coming::new(vessel, asked, body, sums, SMALL_BYTES_MAX);
+    let sealed = whole(coming.sealed).await;
+    let summed = summed(&coming.state)?;
+    let sealed = sealed?;
+    let piece = Piece {
+        digest: Digest::of(&sealed),
+        size: summed.size,
+        salt: Some(coming.salt),
+        small: true,
+    };
+    Ok((piece, summed, Some((small_key(&piece), sealed))))
+}
+
+fn small_key(piece: &Piece) -> String {
+    format!("{SMALL}{}", piece.digest)
+}
+
+/// Small content as it is in the store, to be named by another record too.
+pub(crate) async fn small(vessel: Vessel<'_>, piece: &Piece) -> Result<Option<Small>> {
+    let key = small_key(piece);
+    let found = vessel.kv.get(&key).await?;
+    Ok(found.map(|entry| (key, entry.value)))
+}
+
+/// A body on its way.
+struct Coming {
+    sealed: BlobStream,
+    salt: Salt,
+    state: Arc<Mutex<State>>,
+}
+
+impl Coming {
+    fn new(
+        vessel: Vessel<'_>,
+        asked: &Arc<Asked>,
+        body: Option<StreamingBlob>,
+        sums: Sums,
+        bytes_max: u64,
+    ) -> Coming {
+        let state = Arc::new(Mutex::new(State {
+            sums: Some(sums),
+            failure: None,
+            bytes_max,
+        }));
+        let stream = match body {
+            Some(body) => incoming(body, asked.clone(), state.clone()),
+            None => Box::pin(stream::empty()) as BlobStream,
+        };
+        let salt = Salt::new();
+        let sealed = vessel.secret.seal(&salt, stream);
+        Coming {
+            sealed,
+            salt,
+            state,
+        }
+    }
+}
+
+/// The sums of a body that has come, or why it was refused.
+fn summed(state: &Mutex<State>) -> Result<Summed> {
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    match state.failure.take() {
+        Some(failure) => Err(failure),
+        None => Ok(state.sums.take().expect("nobody else takes it").finish()),
+    }
 }
 
 struct State {
@@ -160,33 +234,46 @@ pub(crate) async fn read(
     let Some((first, part)) = rest.pop_front() else {
         return Ok(Box::pin(stream::empty()));
     };
-    let (blobs, secret) = (vessel.blobs.clone(), vessel.secret.clone());
-    let first = open(&blobs, &secret, &first, part)
+    let first = open(vessel, &first, part)
         .await
         .map_err(|error| Error::Internal(error.to_string()))?;
+    let (blobs, kv, secret) = (
+        vessel.blobs.clone(),
+        vessel.kv.clone(),
+        vessel.secret.clone(),
+    );
     let others = stream::iter(rest).then(move |(piece, part)| {
-        let (blobs, secret) = (blobs.clone(), secret.clone());
-        async move { open(&blobs, &secret, &piece, part).await }
+        let (blobs, kv, secret) = (blobs.clone(), kv.clone(), secret.clone());
+        async move {
+            let vessel = Vessel {
+                blobs: &blobs,
+                kv: &kv,
+                secret: &secret,
+            };
+            open(vessel, &piece, part).await
+        }
     });
     Ok(Box::pin(first.chain(others.try_flatten())))
 }
 
-async fn open(
-    blobs: &Arc<dyn Blobs>,
-    secret: &Secret,
-    piece: &Piece,
-    part: Range<u64>,
-) -> io::Result<BlobStream> {
+async fn open(vessel: Vessel<'_>, piece: &Piece, part: Range<u64>) -> io::Result<BlobStream> {
     let there = match piece.salt {
         Some(_) => covering(&part, piece.size),
         // It was written before content was sealed.
         None => part.clone(),
     };
-    let found = blobs.get_stream(&piece.digest, Some(there)).await;
     let missing = || io::Error::other(format!("the content {} is missing", piece.digest));
-    let found = found.map_err(io::Error::other)?.ok_or_else(missing)?;
+    let found = if piece.small {
+        let entry = vessel.kv.get(&small_key(piece)).await;
+        let entry = entry.map_err(io::Error::other)?.ok_or_else(missing)?;
+        // Small content is one chunk, which is opened as a whole.
+        Box::pin(stream::iter([Ok(entry.value)])) as BlobStream
+    } else {
+        let found = vessel.blobs.get_stream(&piece.digest, Some(there)).await;
+        found.map_err(io::Error::other)?.ok_or_else(missing)?
+    };
     Ok(match &piece.salt {
-        Some(salt) => secret.open(salt, part, found),
+        Some(salt) => vessel.secret.open(salt, part, found),
         None => found,
     })
 }
@@ -217,6 +304,7 @@ mod tests {
             digest: Digest::of(b""),
             size,
             salt: None,
+            small: false,
         };
         let pieces = [piece(10), piece(0), piece(5)];
         let check = |range: Range<u64>, expected: &[(u64, Range<u64>)]| {

@@ -140,6 +140,7 @@ impl Buckets {
     fn vessel(&self) -> Vessel<'_> {
         Vessel {
             blobs: self.objects(),
+            kv: &self.0.shelf.store().kv,
             secret: &self.0.around.secret,
         }
     }

@@ -313,7 +313,9 @@ impl Buckets {
             tags: upload.tags,
             checksum,
         };
-        let written = self.commit(&held, &input.key, content, &conditions).await?;
+        let written = self
+            .commit(&held, &input.key, content, None, &conditions)
+            .await?;
         let (event, reason) = (
             "ObjectCreated:CompleteMultipartUpload",
             "CompleteMultipartUpload",

@@ -17,7 +17,7 @@ use wire::{Arn, Keys, Signed};
 use crate::access::{Asked, expected_owner};
 use crate::checksum::{self, Checksum, Expected, fill};
 use crate::condition::push_tags;
-use crate::content;
+use crate::content::{self, Small};
 use crate::notification::{By, Happened};
 use crate::read::{Conditions, timestamp};
 use crate::record::{Bucket, Content, NULL, Object, Version, Versioning};
@@ -150,13 +150,14 @@ impl Buckets {
         held: &Held,
         key: &str,
         content: Content,
+        small: Option<&Small>,
         conditions: &WriteConditions,
     ) -> Result<Written> {
         let now_ms = self.now_ms();
         let upload = content.upload.clone();
         let (version, revision) = self
             .shelf()
-            .edit(held, key, |object| {
+            .edit_with(held, key, small, |object| {
                 // A completion that is told twice writes once.
                 let current = object.as_ref().and_then(Object::current);
                 if let (Some(upload), Some((version, content))) = (&upload, current)
@@ -235,8 +236,15 @@ impl Buckets {
         }
         let algorithm = expected.algorithm().unwrap_or(checksum::DEFAULT);
         let sums = expected.sums(None);
-        let (piece, summed) =
-            content::receive(self.vessel(), &asked, input.body, sums, PUT_BYTES_MAX).await?;
+        let (piece, summed, small) = content::receive_any(
+            self.vessel(),
+            &asked,
+            input.body,
+            sums,
+            asked.length,
+            PUT_BYTES_MAX,
+        )
+        .await?;
         expected.verify(&summed, &asked.trailers)?;
         let content = Content {
             size: summed.size,
@@ -253,7 +261,13 @@ impl Buckets {
             },
         };
         let written = self
-            .commit(&held, &input.key, content.clone(), &conditions)
+            .commit(
+                &held,
+                &input.key,
+                content.clone(),
+                small.as_ref(),
+                &conditions,
+            )
             .await?;
         self.created(
             &asked,
@@ -371,17 +385,14 @@ impl Buckets {
             content.tags = tags::from_header(input.tagging.as_deref())?;
         }
         // One copy is one object of one part, whose checksum is of the whole.
-        self.settle_copy(
-            &asked,
-            &mut content,
-            input.checksum_algorithm.as_ref().map(|it| it.as_str()),
-        )
-        .await?;
+        let algorithm = input.checksum_algorithm.as_ref().map(|it| it.as_str());
+        let small = self.settle_copy(&asked, &mut content, algorithm).await?;
         let written = self
             .commit(
                 &held,
                 &input.key,
                 content.clone(),
+                small.as_ref(),
                 &WriteConditions::default(),
             )
             .await?;
@@ -414,13 +425,14 @@ impl Buckets {
         })
     }
 
-    /// Makes the content of a copy: the same blob where the source is one, else its pieces put together.
+    /// Makes the content of a copy: the same blob where the source is one, else its pieces put together. Returns what is to
+    /// be written with the copy's record.
     async fn settle_copy(
         &self,
         asked: &Arc<Asked>,
         content: &mut Content,
         algorithm: Option<&str>,
-    ) -> Result<()> {
+    ) -> Result<Option<Small>> {
         let algorithm = algorithm.map(checksum::Algorithm::parse).transpose()?;
         let same = algorithm.is_none_or(|algorithm| algorithm == content.checksum.algorithm);
         if let ([piece], true, true) = (
@@ -428,17 +440,31 @@ impl Buckets {
             same,
             content.checksum.full_object,
         ) && !content.etag.contains('-')
-            && self.objects().touch(&piece.digest).await?
         {
-            return Ok(());
+            if piece.small {
+                let found = content::small(self.vessel(), piece).await?;
+                let missing =
+                    || Error::Internal(format!("the content {} is missing", piece.digest));
+                return Ok(Some(found.ok_or_else(missing)?));
+            }
+            if self.objects().touch(&piece.digest).await? {
+                return Ok(None);
+            }
         }
         let kept = algorithm.unwrap_or(content.checksum.algorithm);
         let range = 0..content.size;
         let stream = content::read(self.vessel(), &content.pieces, &range).await?;
         let body = s3s::dto::StreamingBlob::from(content::body(stream));
         let sums = Expected::read(&HeaderMap::new())?.sums(Some(kept));
-        let (piece, summed) =
-            content::receive(self.vessel(), asked, Some(body), sums, PUT_BYTES_MAX).await?;
+        let (piece, summed, small) = content::receive_any(
+            self.vessel(),
+            asked,
+            Some(body),
+            sums,
+            Some(content.size),
+            PUT_BYTES_MAX,
+        )
+        .await?;
         content.pieces = vec![piece];
         content.etag = hex(&summed.md5);
         content.checksum = Checksum {
@@ -446,7 +472,7 @@ impl Buckets {
             value: summed.kept,
             full_object: true,
         };
-        Ok(())
+        Ok(small)
     }
 
     pub(crate) async fn delete_object(

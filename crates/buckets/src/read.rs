@@ -236,7 +236,11 @@ impl Buckets {
         key: &str,
         version: Option<&str>,
     ) -> Result<(Version, Content)> {
-        let object = self.shelf().object(bucket, key).await?;
+        // What is answered is what was asked about.
+        let object = match asked.found.get() {
+            Some((found, object)) if found == key => object.clone(),
+            _ => self.shelf().object(bucket, key).await?,
+        };
         let missing = |error| self.missing(asked, bucket, error);
         let Some(object) = object else {
             return Err(missing(match version {

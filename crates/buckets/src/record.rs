@@ -124,6 +124,9 @@ pub(crate) struct Piece {
     /// What it is sealed with; nothing, before content was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<Salt>,
+    /// Whether it is a record of the store, written with the object's own, and not a file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub small: bool,
 }
 
 /// A multipart upload that is neither complete nor aborted.
@@ -152,6 +155,9 @@ pub(crate) struct UploadedPart {
     pub checksum: String,
 }
 
+/// Content of at most so many bytes is a record of the store: one sync of the disk instead of three (decision 024).
+pub(crate) const SMALL_BYTES_MAX: u64 = 64 << 10;
+
 store::first_version!(Bucket, ObjectV1, Upload, UploadedPartV1);
 
 /// What objects were before content was sealed: whoever read a newer one as this would hand out what is sealed.
@@ -159,11 +165,25 @@ store::first_version!(Bucket, ObjectV1, Upload, UploadedPartV1);
 #[serde(transparent)]
 pub(crate) struct ObjectV1(Object);
 
-impl Record for Object {
+/// What objects were before small content was a record: whoever read a newer one as this would look for a file.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct ObjectV2(Object);
+
+impl Record for ObjectV2 {
     const VERSION: u32 = 2;
     type Previous = ObjectV1;
 
     fn migrate(previous: ObjectV1) -> Self {
+        ObjectV2(previous.0)
+    }
+}
+
+impl Record for Object {
+    const VERSION: u32 = 3;
+    type Previous = ObjectV2;
+
+    fn migrate(previous: ObjectV2) -> Self {
         previous.0
     }
 }
@@ -200,5 +220,51 @@ impl Object {
     /// A version by its id.
     pub fn version(&self, id: &str) -> Option<&Version> {
         self.versions.iter().find(|version| version.id == id)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_of_earlier_builds_are_read() {
+        let digest = Digest::of(b"hello");
+        let salt = "01".repeat(16);
+        let object = |piece: &str| {
+            format!(
+                r#"{{"versions": [{{"id": "null", "modified_ms": 1, "content": {{
+                    "size": 5, "etag": "e", "pieces": [{piece}], "upload": null, "headers": {{}}, "metadata": {{}},
+                    "tags": {{}}, "checksum": {{"algorithm": "Crc32", "value": "", "full_object": true}}
+                }}}}]}}"#
+            )
+        };
+        for (version, piece, sealed, small) in [
+            (
+                1,
+                format!(r#"{{"digest": "{digest}", "size": 5}}"#),
+                false,
+                false,
+            ),
+            (
+                2,
+                format!(r#"{{"digest": "{digest}", "size": 5, "salt": "{salt}"}}"#),
+                true,
+                false,
+            ),
+            (
+                3,
+                format!(r#"{{"digest": "{digest}", "size": 5, "salt": "{salt}", "small": true}}"#),
+                true,
+                true,
+            ),
+        ] {
+            let stored = format!(r#"{{"v": {version}, "record": {}}}"#, object(&piece));
+            let read: Object = store::record::decode(stored.as_bytes()).unwrap();
+            let piece = read.current().unwrap().1.pieces[0];
+            assert_eq!((piece.digest, piece.size), (digest, 5), "{version}");
+            assert_eq!((piece.salt.is_some(), piece.small), (sealed, small));
+        }
     }
 }

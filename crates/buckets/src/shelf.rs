@@ -8,6 +8,7 @@ use store::record::{decode, encode};
 use store::{Digest, Error as StoreError, Expect, SCAN_ENTRIES_MAX, Store};
 use tokio::sync::RwLockReadGuard;
 
+use crate::content::{SMALL, Small};
 use crate::record::{Bucket, Object, Upload, UploadedPart};
 use crate::{Error, Result};
 
@@ -15,6 +16,8 @@ const BUCKETS: &str = "s3/bucket/";
 const OBJECTS: &str = "s3/object/";
 const UPLOADS: &str = "s3/upload/";
 const PARTS: &str = "s3/part/";
+/// Written before each sweep, for its revision.
+const SWEPT: &str = "s3/swept";
 
 /// How often a change of an object is tried when others change it at the same time.
 const ATTEMPTS_MAX: usize = 64;
@@ -208,6 +211,17 @@ impl Shelf {
         &self,
         held: &Held,
         key: &str,
+        edit: impl FnMut(Option<Object>) -> Result<(Edit, T)>,
+    ) -> Result<(T, u64)> {
+        self.edit_with(held, key, None, edit).await
+    }
+
+    /// The same, and writes small content with it.
+    pub async fn edit_with<T>(
+        &self,
+        held: &Held,
+        key: &str,
+        small: Option<&Small>,
         mut edit: impl FnMut(Option<Object>) -> Result<(Edit, T)>,
     ) -> Result<(T, u64)> {
         let _gate = held.enter().await?;
@@ -222,7 +236,16 @@ impl Shelf {
             let (change, told) = edit(object)?;
             let done = match change {
                 Edit::Keep => return Ok((told, revision.unwrap_or_default())),
-                Edit::Put(object) => kv.put(&at, object_bytes(&object)?, expect).await,
+                Edit::Put(object) => {
+                    let bytes = object_bytes(&object)?;
+                    match small {
+                        Some((other, content)) => {
+                            let with = (other.as_str(), content.clone());
+                            kv.put_with(&at, bytes, expect, with).await
+                        }
+                        None => kv.put(&at, bytes, expect).await,
+                    }
+                }
                 Edit::Remove => kv
                     .delete(&at, expect)
                     .await
@@ -354,6 +377,42 @@ impl Shelf {
                 contents
                     .flat_map(|content| &content.pieces)
                     .for_each(|piece| mark(piece.digest));
+            }
+        }
+    }
+
+    /// A revision that is newer than all that is in the store now.
+    pub async fn revision(&self) -> Result<u64> {
+        let written = self.store.kv.put(SWEPT, Bytes::new(), Expect::Any).await;
+        Ok(written?)
+    }
+
+    /// Removes small content that was written before that revision and that nobody names. Returns how much that was.
+    pub async fn sweep_small(
+        &self,
+        before: u64,
+        is_named: impl Fn(&Digest) -> bool,
+    ) -> Result<usize> {
+        const PAGE: usize = 1000;
+        let (kv, mut after, mut removed) = (&self.store.kv, None::<String>, 0);
+        loop {
+            let page = kv.keys(SMALL, after.as_deref(), PAGE).await?;
+            let Some((last, _revision)) = page.last() else {
+                return Ok(removed);
+            };
+            after = Some(last.clone());
+            for (key, revision) in page {
+                let digest: Option<Digest> = key[SMALL.len()..].parse().ok();
+                let is_named = digest.is_some_and(|digest| is_named(&digest));
+                if is_named || revision >= before {
+                    continue;
+                }
+                // Who copies it meanwhile writes it anew, and it stays.
+                match kv.delete(&key, Expect::Revision(revision)).await {
+                    Ok(was) => removed += usize::from(was),
+                    Err(StoreError::Conflict { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
     }

@@ -32,13 +32,17 @@ impl Buckets {
 
     /// Removes content that nobody names, and nobody has put since then. Returns how many blobs that were.
     async fn sweep(&self, since_ms: i64) -> Result<usize> {
+        // Small content is written in one step with the record that names it, so of what is older than this the record
+        // is there, if there is one.
+        let before = self.shelf().revision().await?;
         let mut named = HashSet::new();
         self.shelf()
             .mark(|digest| {
                 named.insert(digest);
             })
             .await?;
-        let mut removed = 0;
+        let is_named = |digest: &_| named.contains(digest);
+        let mut removed = self.shelf().sweep_small(before, is_named).await?;
         let mut after = None;
         loop {
             let page = self.objects().list(after.as_ref(), PAGE).await?;

@@ -16,6 +16,16 @@ pub trait Kv: Send + Sync {
     /// Writes the record if it is as expected, and returns its new revision; else [`crate::Error::Conflict`].
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<u64>;
 
+    /// As [`Kv::put`], and writes another record in the same step, whatever was there: both or neither. No watcher is told
+    /// of the other one, which is content that only the first one names.
+    async fn put_with(
+        &self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        other: (&str, Bytes),
+    ) -> Result<u64>;
+
     /// Removes the record if it is as expected, and tells whether there was one.
     async fn delete(&self, key: &str, expect: Expect) -> Result<bool>;
 
@@ -27,6 +37,14 @@ pub trait Kv: Send + Sync {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Entry)>>;
+
+    /// The keys and revisions of what [`Kv::scan`] would return, without reading the values.
+    async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>>;
 
     /// Every change of a key with this prefix that happens after this call returns.
     ///

@@ -3,7 +3,8 @@
 //!
 //! A future of this crate that resolves with `Ok` for a write means the write is on disk. Nothing here knows
 //! what the bytes mean, and there is no transaction over two keys: every durable change is one
-//! compare-and-swap on one key, so that a clustered backend can behave alike.
+//! compare-and-swap on one key, so that a clustered backend can behave alike. The only thing that may come with it is
+//! content that nothing but that key names ([`Kv::put_with`]).
 
 mod blobs;
 mod clock;

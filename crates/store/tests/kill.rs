@@ -198,14 +198,24 @@ async fn count(store: Store, key: String) {
     });
     loop {
         number += 1;
-        let revision = store
-            .kv
-            .put(&key, number.to_string().into(), expect)
-            .await
-            .unwrap();
+        let value = Bytes::from(number.to_string());
+        // Of every other counter the same is written beside it, in one step.
+        let put = match beside(&key) {
+            Some(other) => {
+                let with = (other.as_str(), value.clone());
+                store.kv.put_with(&key, value, expect, with).await
+            }
+            None => store.kv.put(&key, value, expect).await,
+        };
+        let revision = put.unwrap();
         say(&format!("ok put {key} {number}"));
         expect = Expect::Revision(revision);
     }
+}
+
+fn beside(key: &str) -> Option<String> {
+    let odd = key.ends_with(['1', '3', '5', '7', '9']);
+    odd.then(|| format!("beside/{key}"))
 }
 
 async fn push(store: Store, writer: String) {
@@ -300,6 +310,11 @@ async fn check_counters(store: &Store, expected: &mut Expected) {
             (acknowledged..=acknowledged + 1).contains(&found),
             "{key}: {found}, {acknowledged} acknowledged"
         );
+        if let Some(other) = beside(&key) {
+            let other = store.kv.get(&other).await.unwrap();
+            let other = other.map_or(0, |entry| parse(&entry.value));
+            assert_eq!(other, found, "{key} was written in part");
+        }
         expected.counters.insert(key, found);
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::writer::Stop;
+use super::writer::{Stop, Transaction};
 use super::{Embedded, first_name, from_sql, limit_to_sql, to_sql};
 use crate::limits::{check_name, check_page, check_put};
 use crate::{Change, Entry, Error, Expect, Kv, PAGE_BYTES_MAX, Result, Watch};
@@ -22,15 +22,30 @@ impl Kv for Embedded {
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<u64> {
         check_put(key, &value)?;
         let key = key.to_owned();
-        let put = self.writer.write(key.len() + value.len(), move |transaction| {
-            check_expected(transaction.connection, &key, expect)?;
-            let revision = transaction.numbers(1);
-            let mut statement = transaction.connection.prepare_cached(
-                "INSERT INTO kv (key, revision, value) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
-            )?;
-            statement.execute((&key, to_sql(revision), &value[..]))?;
-            transaction.changed(Change::Put { key, entry: Entry { value, revision } });
+        let put = self
+            .writer
+            .write(key.len() + value.len(), move |transaction| {
+                put(transaction, key, value, expect)
+            });
+        put.await
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        (other, content): (&str, Bytes),
+    ) -> Result<u64> {
+        check_put(key, &value)?;
+        check_put(other, &content)?;
+        let (key, other) = (key.to_owned(), other.to_owned());
+        let bytes = key.len() + value.len() + other.len() + content.len();
+        let put = self.writer.write(bytes, move |transaction| {
+            // First what may be refused, which must have written nothing.
+            let revision = put(transaction, key, value, expect)?;
+            let beside = transaction.numbers(1);
+            write(transaction, &other, beside, &content)?;
             Ok(revision)
         });
         put.await
@@ -68,9 +83,53 @@ impl Kv for Embedded {
             .await
     }
 
+    async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>> {
+        check_page(limit)?;
+        let prefix = prefix.to_owned();
+        let first = first_name(&prefix, after);
+        self.readers
+            .read(move |connection| keys(connection, &prefix, &first, limit))
+            .await
+    }
+
     async fn watch(&self, prefix: &str) -> Result<Watch> {
         Ok(self.feed.watch(prefix))
     }
+}
+
+fn put(
+    transaction: &mut Transaction<'_>,
+    key: String,
+    value: Bytes,
+    expect: Expect,
+) -> Result<u64, Stop> {
+    check_expected(transaction.connection, &key, expect)?;
+    let revision = transaction.numbers(1);
+    write(transaction, &key, revision, &value)?;
+    transaction.changed(Change::Put {
+        key,
+        entry: Entry { value, revision },
+    });
+    Ok(revision)
+}
+
+fn write(
+    transaction: &Transaction<'_>,
+    key: &str,
+    revision: u64,
+    value: &[u8],
+) -> rusqlite::Result<()> {
+    let mut statement = transaction.connection.prepare_cached(
+        "INSERT INTO kv (key, revision, value) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
+    )?;
+    statement.execute((key, to_sql(revision), value))?;
+    Ok(())
 }
 
 fn get(connection: &Connection, key: &str) -> rusqlite::Result<Option<Entry>> {
@@ -129,6 +188,26 @@ fn scan(
                 value,
             },
         ));
+    }
+    Ok(found)
+}
+
+fn keys(
+    connection: &Connection,
+    prefix: &str,
+    first: &str,
+    limit: usize,
+) -> rusqlite::Result<Vec<(String, u64)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT key, revision FROM kv WHERE key >= ?1 ORDER BY key LIMIT ?2")?;
+    let mut rows = statement.query((first, limit_to_sql(limit)))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        if !key.starts_with(prefix) {
+            break;
+        }
+        found.push((key, from_sql(row.get(1)?)));
     }
     Ok(found)
 }

@@ -192,6 +192,19 @@ impl Backend for Life {
     }
 }
 
+/// A put, and its revision.
+fn told(change: Change) -> Result<(u64, News)> {
+    let Change::Put { entry, .. } = &change else {
+        unreachable!("a put is told as one")
+    };
+    let revision = entry.revision;
+    let news = News {
+        change: Some(change),
+        wake: None,
+    };
+    Ok((revision, news))
+}
+
 #[async_trait]
 impl Kv for Life {
     async fn get(&self, key: &str) -> Result<Option<Entry>> {
@@ -201,18 +214,23 @@ impl Kv for Life {
 
     async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<u64> {
         check_put(key, &value)?;
+        self.write(|world, _now| told(world.put(key, value, expect)?))
+            .await
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        value: Bytes,
+        expect: Expect,
+        (other, content): (&str, Bytes),
+    ) -> Result<u64> {
+        check_put(key, &value)?;
+        check_put(other, &content)?;
         self.write(|world, _now| {
             let change = world.put(key, value, expect)?;
-            let Change::Put { entry, .. } = &change else {
-                unreachable!("a put is told as one")
-            };
-            Ok((
-                entry.revision,
-                News {
-                    change: Some(change),
-                    wake: None,
-                },
-            ))
+            world.put(other, content, Expect::Any)?;
+            told(change)
         })
         .await
     }
@@ -234,6 +252,17 @@ impl Kv for Life {
     ) -> Result<Vec<(String, Entry)>> {
         check_page(limit)?;
         self.read(|world| world.scan(prefix, after, limit)).await
+    }
+
+    async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, u64)>> {
+        let page = self.scan(prefix, after, limit).await?;
+        let key = |(key, entry): (String, Entry)| (key, entry.revision);
+        Ok(page.into_iter().map(key).collect())
     }
 
     async fn watch(&self, prefix: &str) -> Result<Watch> {

@@ -45,6 +45,42 @@ pub async fn compare_and_swap(subject: &mut Subject) {
     assert_eq!((&entry.value[..], entry.revision), (&b"\0\xff"[..], third));
 }
 
+pub async fn content_comes_with_its_record_or_not_at_all(subject: &mut Subject) {
+    let store = &subject.store;
+    let put = async |key, value: &'static str, expect, content: &'static str| {
+        let with = ("c/1", content.into());
+        store.kv.put_with(key, value.into(), expect, with).await
+    };
+    let mut watch = store.kv.watch("").await.unwrap();
+    let revision = put("r/1", "one", Expect::Absent, "first").await.unwrap();
+    assert_eq!(
+        store.kv.get("r/1").await.unwrap().unwrap().revision,
+        revision
+    );
+    assert_eq!(store.kv.get("c/1").await.unwrap().unwrap().value, "first");
+    // A refusal writes neither.
+    let refused = put("r/1", "two", Expect::Absent, "second").await;
+    assert!(matches!(refused, Err(Error::Conflict { .. })));
+    assert_eq!(store.kv.get("c/1").await.unwrap().unwrap().value, "first");
+    // Content has revisions of its own, so that it is known whether somebody wrote it again.
+    let keys = store.kv.keys("c/", None, 10).await.unwrap();
+    put("r/1", "two", Expect::Revision(revision), "first")
+        .await
+        .unwrap();
+    let again = store.kv.keys("c/", None, 10).await.unwrap();
+    assert_eq!(
+        (&keys[0].0, &again[0].0),
+        (&"c/1".to_owned(), &"c/1".to_owned())
+    );
+    assert!(keys[0].1 > revision && again[0].1 > keys[0].1);
+    assert_eq!(store.kv.keys("c/", Some("c/1"), 10).await.unwrap(), []);
+    // Watchers hear of the record alone.
+    for _ in 0..2 {
+        assert_eq!(watch.next().await.unwrap().key(), Some("r/1"));
+    }
+    assert_eq!(watch.try_next(), None);
+}
+
 pub async fn delete_expects_too(subject: &mut Subject) {
     let kv = &subject.store.kv;
     assert!(!kv.delete("k", Expect::Any).await.unwrap());

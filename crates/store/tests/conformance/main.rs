@@ -99,7 +99,7 @@ macro_rules! conformance {
 
 conformance! {
     kv::{
-        compare_and_swap, delete_expects_too, revisions_are_never_used_twice, one_of_many_writers_wins,
+        compare_and_swap, content_comes_with_its_record_or_not_at_all, delete_expects_too, revisions_are_never_used_twice, one_of_many_writers_wins,
         scan_is_ordered_and_paged, scan_knows_where_a_prefix_ends, scan_ends_after_many_bytes, watch_tells_every_change,
         watch_that_falls_behind_lists_again, watch_ends_with_the_store, keys_and_values_have_limits, survives_reopening,
     }
