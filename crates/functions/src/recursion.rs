@@ -119,10 +119,10 @@ fn whole(functions: &Functions, name: &FunctionRef, cx: &Context) -> Result<Arc<
 
 /// Whether this invocation goes on with a loop that is to be stopped.
 pub(crate) fn is_loop(function: &Function, trace_id: Option<&str>) -> bool {
-    let passes = || lineage(trace_id.unwrap_or_default());
-    let own = name(function);
+    let mut passes = lineage(trace_id.unwrap_or_default());
+    // The name costs a hash, and most are in no chain.
     !function.record.recursion_allowed
-        && passes().any(|(function, passes)| function == own && passes >= PASSES_MAX)
+        && passes.any(|(other, passes)| passes >= PASSES_MAX && other == name(function))
 }
 
 /// The trace header that the function sees: the one of its cause, and one pass more.
