@@ -60,7 +60,8 @@ pub(crate) struct Zygotes {
 enum State {
     Ready {
         zygote: Arc<Template>,
-        since: Instant,
+        /// When it was started, by [`Shared::now`].
+        since: Duration,
         forks: u32,
     },
     Failed(Instant),
@@ -68,13 +69,18 @@ enum State {
 
 impl Zygotes {
     /// The zygote of a runtime, to be forked once, if there is one.
-    pub(crate) fn ready(&self, runtime: &Runtime, sdk: bool) -> Option<Arc<Template>> {
+    pub(crate) fn ready(
+        &self,
+        now: Duration,
+        runtime: &Runtime,
+        sdk: bool,
+    ) -> Option<Arc<Template>> {
         match self.states().get_mut(&(runtime.digest.clone(), sdk))? {
             State::Ready {
                 zygote,
                 since,
                 forks,
-            } if *forks < FORKS_MAX && since.elapsed() < AGE_MAX => {
+            } if *forks < FORKS_MAX && now.saturating_sub(*since) < AGE_MAX => {
                 *forks += 1;
                 Some(zygote.clone())
             }
@@ -93,7 +99,7 @@ impl Zygotes {
             return None;
         }
         let _starting = self.starting.lock().await;
-        if let Some(zygote) = self.ready(runtime, sdk) {
+        if let Some(zygote) = self.ready(shared.now(), runtime, sdk) {
             return Some(zygote);
         }
         let key = (runtime.digest.clone(), sdk);
@@ -108,7 +114,7 @@ impl Zygotes {
             Ok(zygote) => {
                 let ready = State::Ready {
                     zygote: zygote.clone(),
-                    since: Instant::now(),
+                    since: shared.now(),
                     forks: 1,
                 };
                 (ready, Some(zygote))

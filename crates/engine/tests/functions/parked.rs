@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine::{FunctionSpec, Initialization};
 
 use crate::bed::Bed;
+use crate::prediction::Minutes;
 
 /// Waits until a sandbox waits for anybody's function of this kind, and one for this function.
 async fn ahead(bed: &Bed, spec: &Arc<FunctionSpec>) {
@@ -255,4 +256,23 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
     bed.invoke(&versions[19], "{}").await.gives("1");
     bed.engine.retire("");
     waiting(&bed, |slots| slots == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interpreter_is_not_forked_for_longer_than_an_hour() {
+    let minutes = Minutes::default();
+    let bed = Bed::with(|config| config.clock = minutes.clock());
+    let spec = Arc::new(bed.function(SEEDS));
+    let mut seeds = Vec::new();
+    // What waits is of the hour in which it was made; the second call of each takes what was made after the first.
+    for pass in [0, 0, 59, 0, 2, 0] {
+        minutes.pass(pass);
+        ahead(&bed, &spec).await;
+        let text = bed.invoke(&spec, "{}").await.text();
+        seeds.push(serde_json::from_str::<(i64, f64, String)>(&text).unwrap().0);
+        bed.engine.retire("");
+        bed.engine.expect(&spec);
+    }
+    assert_eq!(seeds[1], seeds[3], "{seeds:?}");
+    assert_ne!(seeds[1], seeds[5], "{seeds:?}");
 }

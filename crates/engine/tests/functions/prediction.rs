@@ -10,14 +10,14 @@ use crate::bed::{Bed, wait_until};
 
 /// Minutes that only pass when they are told to.
 #[derive(Clone, Default)]
-struct Minutes(Arc<AtomicU64>);
+pub struct Minutes(Arc<AtomicU64>);
 
 impl Minutes {
-    fn pass(&self, minutes: u64) {
+    pub fn pass(&self, minutes: u64) {
         self.0.fetch_add(minutes, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> Clock {
+    pub fn clock(&self) -> Clock {
         let minutes = self.clone();
         Clock::new(move || Duration::from_secs(minutes.0.load(Ordering::SeqCst) * 60))
     }

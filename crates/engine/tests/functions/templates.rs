@@ -280,6 +280,29 @@ def handler(event, context): return seen
     );
 }
 
+/// It takes the ten seconds that a restore has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_takes_too_long_refuses_the_invocation() {
+    let bed = Arc::new(Bed::new());
+    let code = "
+import time, snapshot_restore_py
+@snapshot_restore_py.register_after_restore
+def restored(): time.sleep(60)
+def handler(event, context): return 1
+";
+    let spec = snap(&bed, code);
+    prepared(&bed, &spec).await;
+    match bed.try_invoke(&spec, "{}").await {
+        Err(Refusal::RestoreTimeout) => {}
+        other => panic!("{other:?}"),
+    }
+    let text = bed.recorder.text();
+    assert!(
+        text.contains("RESTORE_REPORT") && text.contains("Status: timeout"),
+        "{text}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_snap_start_a_function_may_have_a_template_too() {
     let bed = Arc::new(Bed::new());
