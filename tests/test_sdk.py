@@ -419,6 +419,37 @@ def test_an_interpreter_that_waits_has_the_sdk(place):
             assert "boto3" not in early and found == expected
 
 
+OWN_DESCRIPTIONS = """
+import json, os, boto3
+
+ORDINARY = boto3.session.Session().get_available_services()
+OWN = {
+    "metadata": {"apiVersion": "2020-01-01", "endpointPrefix": "mine", "protocol": "json", "serviceId": "Mine",
+                 "signatureVersion": "v4", "jsonVersion": "1.1", "targetPrefix": "Mine"},
+    "operations": {"Do": {"name": "Do", "http": {"method": "POST", "requestUri": "/"}}}, "shapes": {},
+}
+
+def lambda_handler(event, context):
+    folder = "/tmp/models/mine/2020-01-01"
+    os.makedirs(folder)
+    with open(folder + "/service-2.json", "w") as file:
+        json.dump(OWN, file)
+    os.environ["AWS_DATA_PATH"] = "/tmp/models"
+    session = boto3.session.Session()
+    before = len(ORDINARY)
+    clients = [session.client(name).meta.service_model.service_id for name in ("mine", "s3", "ec2")]
+    return ["s3" in ORDINARY, "mine" in ORDINARY, len(session.get_available_services()) - before, clients]
+"""
+
+
+def test_descriptions_of_services_may_be_the_function_s_own(place):
+    """An interpreter that waits has read those of the SDK already, for every session."""
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+    answer = place.function(m.PYTHON, OWN_DESCRIPTIONS).call({})["payload"]
+    assert answer == [True, False, 1, ["Mine", "S3", "EC2"]]
+
+
 def test_the_sdk_is_added_once_and_listed(place):
     if m.PYTHON in place.missing:
         pytest.skip(place.missing[m.PYTHON])

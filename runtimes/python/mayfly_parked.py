@@ -157,6 +157,10 @@ def compiled(names):
 # --- AWS's SDK ----------------------------------------------------------------------------------------------------------
 
 
+# What functions use most.
+SERVICES = "s3 dynamodb sqs sns sts lambda secretsmanager ssm".split()
+
+
 class Preloaded(object):
     """What a zygote has loaded ahead for the functions that will use it."""
 
@@ -174,17 +178,68 @@ def preload_sdk():
     before = set(sys.modules)
     import boto3
 
-    session = boto3.session.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
-    for service in ("s3", "dynamodb"):
-        session.client(service)
-    after = set(sys.modules) - before
     Preloaded.folder = os.path.dirname(os.path.dirname(boto3.__file__))
+    session = boto3.session.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
+    with KeptReading():
+        for service in SERVICES:
+            session.client(service)
+    after = set(sys.modules) - before
     Preloaded.modules = frozenset(name.partition(".")[0] for name in after)
     for name in after:
         namespace = getattr(sys.modules[name], "__dict__", None)
         if type(namespace) is dict:
             # What it warned of, functions shall be warned of.
             namespace.pop("__warningregistry__", None)
+
+
+class KeptReading(object):
+    """What the SDK reads of its own folder meanwhile is read for all of its sessions: the descriptions of services, and which
+    there are. Otherwise each session reads them anew, which takes most of the time of making a client. All clients of one
+    session share what was read, so sharing it is nothing new to them; and nobody can change the files."""
+
+    def __init__(self):
+        from botocore import loaders
+
+        self.reading = True
+        self.files, self.services = {}, {}
+        self.wrap(loaders.JSONFileLoader, "load_file", self.load_file)
+        self.wrap(loaders.Loader, "list_available_services", self.list_services)
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        self.reading = False
+
+    @staticmethod
+    def wrap(kind, name, method):
+        from functools import wraps
+
+        original = getattr(kind, name)
+
+        @wraps(original)
+        def wrapped(self, argument):
+            return method(original, self, argument)
+
+        setattr(kind, name, wrapped)
+
+    def load_file(self, original, loader, path):
+        if path in self.files:
+            return self.files[path]
+        found = original(loader, path)
+        if self.reading and found is not None and path.startswith(Preloaded.folder + "/"):
+            self.files[path] = found
+        return found
+
+    def list_services(self, original, loader, kind):
+        # The user may have a folder of such descriptions too.
+        places = tuple(place for place in loader.search_paths if os.path.isdir(place))
+        if (places, kind) in self.services:
+            return list(self.services[places, kind])
+        found = original(loader, kind)
+        if self.reading:
+            self.services[places, kind] = list(found)
+        return found
 
 
 def brings_its_own():
