@@ -59,7 +59,7 @@ def await_assignment(main, api):
     Preloaded.foreign = bool(Preloaded.modules) and brings_its_own()
     if assignment.get("ahead"):
         if not Preloaded.foreign:
-            compile_ahead(os.environ.get("_HANDLER", ""))
+            compile_ahead(main, os.environ.get("_HANDLER", ""))
         for name, value in ask(api)["environment"].items():
             os.environ[native(name)] = native(value)
     return log
@@ -75,18 +75,22 @@ def take_on(environment):
     zone = os.environ.get("TZ")
     # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
     coerced = os.environ.get("LC_CTYPE")
-    given = dict((native(name), native(value)) for name, value in environment.items())
+    set_environ(dict((native(name), native(value)) for name, value in environment.items()))
+    if coerced:
+        os.environ.setdefault("LC_CTYPE", coerced)
+    if os.environ.get("TZ") != zone:
+        time.tzset()
+    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
+
+
+def set_environ(given):
+    """Makes these the environment variables; what stays the same is not touched."""
     for name in list(os.environ):
         if name not in given:
             del os.environ[name]
     for name, value in given.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
-    if coerced:
-        os.environ.setdefault("LC_CTYPE", coerced)
-    if os.environ.get("TZ") != zone:
-        time.tzset()
-    os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
 
 
 # --- compiling ahead ----------------------------------------------------------------------------------------------------
@@ -113,26 +117,25 @@ class Compiled(object):
         return spec
 
 
-def compile_ahead(handler):
+def compile_ahead(main, handler):
     """Finds the handler's module and the packages around it, and compiles them. What is wrong with them, be it only worth a
     warning, is for the import to find out."""
     names = handler.rpartition(".")[0].replace("/", ".").split(".")
     if names[0] in sys.modules:
         return
-    before, ours = sys.dont_write_bytecode, "warnings" not in sys.modules
-    sys.dont_write_bytecode = True
+    ours = "warnings" not in sys.modules
     try:
-        import warnings
+        with main.no_bytecode():
+            import warnings
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            found = compiled(names)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found = compiled(names)
         if found:
             sys.meta_path.insert(0, Compiled(found))
     except Exception:
         pass
     finally:
-        sys.dont_write_bytecode = before
         if ours:
             # The function never asked for it.
             sys.modules.pop("warnings", None)
@@ -294,12 +297,7 @@ class Traces(object):
         self.finders = set(sys.path_importer_cache)
 
     def take_back(self):
-        for name in list(os.environ):
-            if name not in self.environ:
-                del os.environ[name]
-        for name in self.environ:
-            if os.environ.get(name) != self.environ[name]:
-                os.environ[name] = self.environ[name]
+        set_environ(self.environ)
         os.chdir(self.directory)
         for kept, before in self.lists:
             kept[:] = before

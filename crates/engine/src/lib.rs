@@ -221,10 +221,11 @@ impl Engine {
 
     /// This function is there and may be invoked: of its first environment all is made ready but what it runs itself.
     pub fn expect(&self, spec: &Arc<FunctionSpec>) {
-        let (slots, zygotes) = (&self.shared.slots, &self.shared.zygotes);
-        slots.expect(&Kind::of(zygotes, spec));
-        if let Some(kind) = Kind::of_version(zygotes, spec) {
-            slots.expect(&kind);
+        let slots = &self.shared.slots;
+        let kind = Kind::of(&self.shared.zygotes, spec);
+        slots.expect(&kind);
+        if let Some(furnished) = kind.furnished(spec) {
+            slots.expect(&furnished);
         }
     }
 

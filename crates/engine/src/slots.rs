@@ -96,12 +96,11 @@ impl Kind {
         }
     }
 
-    /// The furnished slots of a version; one with a template needs none.
-    pub(crate) fn of_version(zygotes: &Zygotes, spec: &Arc<FunctionSpec>) -> Option<Kind> {
-        let owner = Owner::Version(spec.clone());
+    /// Of the slots that a version fits, those that are furnished for it; one with a template needs none.
+    pub(crate) fn furnished(&self, spec: &Arc<FunctionSpec>) -> Option<Kind> {
         (!spec.wants_template()).then(|| Kind {
-            owner,
-            ..Kind::of(zygotes, spec)
+            owner: Owner::Version(spec.clone()),
+            ..self.clone()
         })
     }
 
@@ -184,7 +183,7 @@ pub(crate) async fn slot_for(
         }
     }
     let kind = Kind::of(&shared.zygotes, spec);
-    let furnished = Kind::of_version(&shared.zygotes, spec);
+    let furnished = kind.furnished(spec);
     let furnished = furnished.and_then(|kind| shared.slots.take(&kind));
     if let Some(slot) = furnished.or_else(|| shared.slots.take(&kind)) {
         return Ok(slot);
