@@ -6,7 +6,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 
 import pytest
@@ -88,31 +87,6 @@ def test_a_bootstrap_that_ends(function):
     payload = function(code, Runtime="provided.al2023", Handler="x").call({})["payload"]
     assert payload["errorType"] == "Runtime.ExitError"
     assert payload["errorMessage"].endswith("Error: Runtime exited with error: exit status 5")
-
-
-@pytest.fixture(scope="session")
-def system_python():
-    """The version of the Python in /usr/bin, which a provided function sees."""
-    python = shutil.which("python3", path="/usr/bin")
-    if not python:
-        pytest.skip("no /usr/bin/python3, which a bootstrap could start")
-    return subprocess.run(
-        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-
-
-@pytest.fixture(scope="session")
-def awslambdaric(tmp_path_factory, system_python):
-    """A folder with AWS's client for the Python in /usr/bin."""
-    version = system_python
-    folder = tmp_path_factory.mktemp("awslambdaric")
-    folder.chmod(0o755)  # Functions read it as a user of their own.
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes",
-         "--only-binary", ":all:", "--python-version", version, "--target", folder, "-r", m.ROOT / "tests" / "awslambdaric.txt"],
-        check=True,
-    )  # fmt: skip
-    return folder
 
 
 def packed(folder, extra):

@@ -11,7 +11,7 @@ use crate::mayfly::{self, Files, Mayfly};
 use crate::table::{Series, Table};
 
 /// Cold starts of each kind.
-const STARTS: usize = 60;
+pub const STARTS: usize = 60;
 /// What follows an answer (the next sandbox is made ahead) is over by then, and the machine is quiet.
 const SETTLED: Duration = Duration::from_millis(250);
 /// Environments of the burst, and how long each is busy, so that none is used twice.
@@ -132,7 +132,7 @@ pub fn with_sdk(bench: &Bench, table: &mut Table) -> Result<()> {
 }
 
 /// The first call after each change of the configuration, which retires every environment.
-fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
+pub fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
     cold(server, starts, |count| {
         server.configure(
             function,
@@ -143,7 +143,7 @@ fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
 }
 
 /// The first call of each of many versions with SnapStart.
-fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
+pub fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
     cold(server, starts, |count| {
         let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
         let change =

@@ -4,6 +4,7 @@
 //! Everything is on: SigV4, IAM, sandbox, limits. Ratios travel between machines; milliseconds do not. To add rows, write
 //! a module with a function that takes [`Bench`] and puts rows into a [`Table`], and name it in [`SECTIONS`].
 
+mod aws_client;
 mod client;
 mod clock;
 mod cold;
@@ -69,6 +70,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("warm", warm::measure),
     ("cold", cold::measure),
     ("sdk", cold::with_sdk),
+    ("awslambdaric", aws_client::measure),
     ("burst", cold::burst),
     ("idle", idle::measure),
     ("clock", clock::measure),

@@ -94,7 +94,7 @@ fn install(command: &mut Command) -> Result<()> {
 }
 
 /// AWS's client against the smallest Runtime API there can be, outside of any sandbox.
-fn stock_client(bench: &Bench) -> Result<(Series, Series)> {
+pub fn stock_client(bench: &Bench) -> Result<(Series, Series)> {
     let client = awslambdaric(bench)?;
     let code = tempfile::tempdir()?;
     std::fs::write(code.path().join("app.py"), HANDLER)?;

@@ -56,7 +56,7 @@ def await_assignment(main, api):
     assignment = ask(api)
     take_on(assignment["environment"])
     log = main.prepare()
-    Preloaded.foreign = bool(Preloaded.modules) and brings_its_own()
+    Preloaded.foreign = brings_its_own()
     if assignment.get("ahead"):
         if not Preloaded.foreign:
             compile_ahead(main, os.environ.get("_HANDLER", ""))
@@ -167,7 +167,9 @@ SERVICES = "s3 dynamodb sqs sns sts lambda secretsmanager ssm".split()
 class Preloaded(object):
     """What a zygote has loaded ahead for the functions that will use it."""
 
-    modules = frozenset()
+    # Names of modules, each with the folder that a function must not have another before.
+    loaded = []
+    # Of the SDK.
     folder = None
     argv = []
     # The function means something else by these names.
@@ -176,8 +178,7 @@ class Preloaded(object):
 
 def preload_sdk():
     """Imports AWS's SDK and has it make clients, which is most of what functions do that use it."""
-    with open("/proc/self/cmdline", "rb") as file:
-        Preloaded.argv = [native(part.decode("utf-8")) for part in file.read().split(b"\0")[:-1]]
+    Preloaded.argv = command_line()
     before = set(sys.modules)
     import boto3
 
@@ -187,7 +188,7 @@ def preload_sdk():
         for service in SERVICES:
             session.client(service)
     after = set(sys.modules) - before
-    Preloaded.modules = frozenset(name.partition(".")[0] for name in after)
+    Preloaded.loaded.append((frozenset(name.partition(".")[0] for name in after), Preloaded.folder))
     for name in after:
         namespace = getattr(sys.modules[name], "__dict__", None)
         if type(namespace) is dict:
@@ -247,16 +248,28 @@ class KeptReading(object):
 
 def brings_its_own():
     """Whether the function could mean another module by the name of one that has been loaded, or loads it otherwise."""
-    if Preloaded.folder not in sys.path or any(name.startswith("BOTO") for name in os.environ):
+    if Preloaded.folder and any(name.startswith("BOTO") for name in os.environ):
         return True
-    for folder in sys.path[:sys.path.index(Preloaded.folder)]:
+    return any(is_hidden(names, folder) for names, folder in Preloaded.loaded)
+
+
+def is_hidden(names, folder):
+    """Whether one of these names is found before this folder, or the folder not at all."""
+    if folder not in sys.path:
+        return True
+    for before in sys.path[:sys.path.index(folder)]:
         try:
-            names = os.listdir(folder)
+            found = os.listdir(before)
         except OSError:
             continue
-        if any(name.partition(".")[0] in Preloaded.modules for name in names):
+        if any(name.partition(".")[0] in names for name in found):
             return True
     return False
+
+
+def command_line():
+    with open("/proc/self/cmdline", "rb") as file:
+        return [native(part.decode("utf-8")) for part in file.read().split(b"\0")[:-1]]
 
 
 def start_anew_if_foreign():

@@ -20,6 +20,8 @@ USER, GROUP = 993, 990
 CLONE_NEWPID = 0x20000000
 # Numbers that the host's `zygote.rs` and `init.rs` give: what comes with an order, in order.
 READY, END, OUTPUT, FRAMES, MOUNTS, PIDS = 0, 1, 2, 3, 4, 5
+# Tells where log events go; a runtime takes it out of sight before init.
+FRAMES_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 PLACEHOLDER = "MAYFLY-TEMPLATE"
 # botocore's name of the provider that asks for credentials.
 CONTAINER = "container-role"
@@ -348,7 +350,7 @@ class Template(object):
     def take_on(self, assignment):
         """The environment variables of this environment, over those that init has seen or set."""
         for name, value in assignment["environment"].items():
-            if self.given.get(name) != value:
+            if name != FRAMES_VARIABLE and self.given.get(name) != value:
                 os.environ[name] = value
         for name in [name for name, value in self.given.items() if value == PLACEHOLDER]:
             if os.environ.get(name) == PLACEHOLDER:

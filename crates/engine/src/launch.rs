@@ -31,21 +31,21 @@ pub(crate) fn runtime_argv(spec: &FunctionSpec) -> Result<Vec<String>, Failure> 
     if spec.runtime.family == Family::Provided {
         return provided_bootstrap(spec).map(|path| vec![path]);
     }
-    let wrapper = spec
-        .env
-        .iter()
-        .find(|(name, _)| name == "AWS_LAMBDA_EXEC_WRAPPER");
-    let wrapper = wrapper
-        .map(|(_, path)| path.clone())
-        .filter(|path| !path.is_empty());
     let argument = |argument: &String| match argument.as_str() {
         HANDLER_ARGUMENT => spec.handler.clone(),
         other => other.to_owned(),
     };
-    Ok(wrapper
+    Ok(wrapper(spec)
         .into_iter()
         .chain(spec.runtime.argv.iter().map(argument))
         .collect())
+}
+
+/// The script that is executed in a managed runtime's stead.
+pub(crate) fn wrapper(spec: &FunctionSpec) -> Option<String> {
+    let mut variables = spec.env.iter();
+    let (_, path) = variables.find(|(name, _)| name == "AWS_LAMBDA_EXEC_WRAPPER")?;
+    Some(path.clone()).filter(|path| !path.is_empty())
 }
 
 /// The first of the places where a custom runtime may be.

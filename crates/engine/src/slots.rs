@@ -85,8 +85,8 @@ impl Kind {
     /// The slots that a function fits. What its own variables change when an interpreter starts cannot be parked.
     pub(crate) fn of(zygotes: &Zygotes, spec: &FunctionSpec) -> Kind {
         let variables = spec.platform_env.iter().chain(&spec.env);
-        let parked =
-            spec.runtime.parks && !variables.map(|(name, _)| name.as_str()).any(binds_at_start);
+        let parked = spec.runtime.waiting.is_some()
+            && !variables.map(|(name, _)| name.as_str()).any(binds_at_start);
         Kind {
             runtime: spec.runtime.clone(),
             network: spec.network,
@@ -348,7 +348,8 @@ impl Slot {
         stop: &CancellationToken,
         ahead: bool,
     ) -> Result<Slot, String> {
-        let (argv, env) = (kind.runtime.argv.clone(), parked_variables(&kind.runtime));
+        let argv = kind.runtime.waiting.clone().unwrap_or_default();
+        let env = parked_variables(&kind.runtime);
         let process = self.pipes.runtime(argv, env, "/").map_err(text)?;
         let started = tokio::task::spawn_blocking(move || {
             let child = match &self.parent {

@@ -16,6 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::events::LogTarget;
 use crate::grant::Grant;
+use crate::launch::wrapper;
 use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::shared::Shared;
 use crate::slots::{Kind, late, plan};
@@ -355,6 +356,9 @@ fn start(
     {
         return Err(refused(&"it has extensions"));
     }
+    if wrapper(spec).is_some() {
+        return Err(refused(&"it has a wrapper script"));
+    }
     let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(|error| refused(&error));
     let host = shared.host.nursery().map_err(|error| refused(&error))?;
     let mut env = runtime_variables(spec, spec.initialization, &placeholder(), stream, None);
@@ -363,7 +367,7 @@ fn start(
     plan.mounts.clear();
     plan.listeners.clear();
     let process = Process {
-        argv: spec.runtime.argv.clone(),
+        argv: spec.runtime.waiting.clone().unwrap_or_default(),
         env,
         cwd: PathBuf::from("/var/task"),
         stdout: Some(duplicate(&pipes.output)?),

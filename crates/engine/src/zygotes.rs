@@ -227,7 +227,7 @@ fn start(shared: &Shared, runtime: &Runtime, sdk: bool) -> Result<Arc<Template>,
     let late = take_mounts(&mut plan);
     let said = memfd_create("zygote", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
     let process = Process {
-        argv: runtime.argv.clone(),
+        argv: runtime.waiting.clone().unwrap_or_default(),
         env: zygote_variables(runtime, sdk),
         cwd: PathBuf::from("/"),
         stdout: None,

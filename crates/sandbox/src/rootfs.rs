@@ -60,6 +60,7 @@ const FOLDERS: &[&str] = &[
     "usr",
     "var",
     "var/lang",
+    "var/mayfly",
     "var/runtime",
     "var/sdk",
     "var/task",

@@ -44,9 +44,9 @@ pub struct Runtime {
     pub digest: String,
     /// Whether AWS no longer offers it.
     pub deprecated: bool,
-    /// Whether its bootstrap can wait for an assignment before it knows its function.
-    pub parks: bool,
-    /// Whether it can be forked when it has run a function's init.
+    /// What to execute instead where it is to wait for its assignment, or to be forked; none if it can do neither.
+    pub waiting: Option<Vec<String>>,
+    /// Whether what waits can be forked.
     pub forks: bool,
 }
 
@@ -254,7 +254,7 @@ impl Inner {
             return Ok(None);
         };
         let mut runtime = match self.config.aws_clients.get(known.id) {
-            Some(client) => python::runtime_of_aws(known, &python, client)?,
+            Some(client) => python::runtime_of_aws(known, &python, client, &self.config.data)?,
             None => python::runtime(known, &python, &self.config.data)?,
         };
         let sdks = self.config.sdks.as_deref();
@@ -279,7 +279,7 @@ fn provided(known: &'static Identifier) -> Runtime {
         digest: python::hex_digest(&[version.as_bytes()]),
         version: format!("{version}.v1"),
         deprecated: known.lifecycle != Lifecycle::Current,
-        parks: false,
+        waiting: None,
         forks: false,
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -17,6 +17,10 @@ const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py")
 const PARKED: &str = include_str!("../../../../runtimes/python/mayfly_parked.py");
 /// What a template is besides.
 const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py");
+/// What starts AWS's own client where that is to wait or to be forked.
+const CLIENT: &str = include_str!("../../../../runtimes/python/mayfly_client.py");
+/// Where that is seen, with the files that it needs: at `/var/runtime` is the client.
+const CLIENT_TARGET: &str = "/var/mayfly";
 /// AWS's runtimes bring it along.
 const HOOKS: &str = include_str!("../../../../runtimes/python/snapshot_restore_py.py");
 /// Folders of a distribution's own Python: they are part of every sandbox's root, where `/var/lang` cannot cover them.
@@ -28,17 +32,8 @@ pub(super) fn runtime(
     python: &Python,
     data: &Path,
 ) -> io::Result<Runtime> {
-    let folder = data.join("runtimes").join(format!(
-        "python{}.{}.{}",
-        python.major, python.minor, python.micro
-    ));
-    fs::create_dir_all(&folder)?;
-    // The sandbox's user reads it, whatever our umask says.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    let folder = folder(python, data, "")?;
     let script = folder.join("bootstrap.py");
-    write_if_changed(&script, BOOTSTRAP.as_bytes())?;
-    write_if_changed(&folder.join("mayfly_parked.py"), PARKED.as_bytes())?;
-    write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
     write_if_changed(&folder.join("snapshot_restore_py.py"), HOOKS.as_bytes())?;
     let compiled = compile(python, &script, &folder);
     let mut mounts = vec![Mount {
@@ -51,22 +46,37 @@ pub(super) fn runtime(
     } else {
         "/var/runtime/bootstrap.py"
     };
+    let argv = [executable.as_str(), "-S", "-u", name].map(str::to_owned);
     Ok(Runtime {
-        argv: vec![
-            executable,
-            "-S".to_owned(),
-            "-u".to_owned(),
-            name.to_owned(),
-        ],
+        argv: argv.to_vec(),
         mounts,
         env: variables(python),
         version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
         digest: digest(python),
-        parks: true,
-        // Older ones cannot be given descriptors.
-        forks: (python.major, python.minor) >= (3, 5),
+        waiting: Some(argv.to_vec()),
+        forks: forks(python),
         ..runtime_facts(known, python)
     })
+}
+
+/// A folder of our own files for an interpreter.
+fn folder(python: &Python, data: &Path, suffix: &str) -> io::Result<PathBuf> {
+    let folder = data.join("runtimes").join(format!(
+        "python{}.{}.{}{suffix}",
+        python.major, python.minor, python.micro
+    ));
+    fs::create_dir_all(&folder)?;
+    // The sandbox's user reads it, whatever our umask says.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    write_if_changed(&folder.join("bootstrap.py"), BOOTSTRAP.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_parked.py"), PARKED.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
+    Ok(folder)
+}
+
+/// Older ones cannot be given descriptors.
+fn forks(python: &Python) -> bool {
+    (python.major, python.minor) >= (3, 5)
 }
 
 /// Whether AWS's own client was installed into this folder, and functions can read it: to them it would be missing.
@@ -102,12 +112,16 @@ pub(super) fn runtime_of_aws(
     known: &'static Identifier,
     python: &Python,
     client: &Path,
+    data: &Path,
 ) -> io::Result<Runtime> {
     check_client(client)?;
-    let mut mounts = vec![Mount {
-        source: client.to_owned(),
-        target: "/var/runtime".to_owned(),
-    }];
+    let folder = folder(python, data, "-aws")?;
+    write_if_changed(&folder.join("mayfly_client.py"), CLIENT.as_bytes())?;
+    let mount = |source: &Path, target: &str| Mount {
+        source: source.to_owned(),
+        target: target.to_owned(),
+    };
+    let mut mounts = vec![mount(client, "/var/runtime"), mount(&folder, CLIENT_TARGET)];
     let executable = place(python, &mut mounts)?;
     let mut env = variables(python);
     let layer = format!(
@@ -115,16 +129,23 @@ pub(super) fn runtime_of_aws(
         python.major, python.minor
     );
     env[0].1 = format!("{layer}:/opt/python:/var/runtime");
-    let arguments = ["-S", "-m", "awslambdaric", HANDLER_ARGUMENT].map(str::to_owned);
+    let start = format!(
+        "import sys; sys.path[0] = '{CLIENT_TARGET}'; import mayfly_client; mayfly_client.start()"
+    );
+    let waiting = [&executable, "-S", "-c", &start].map(str::to_owned);
+    let argv = [&executable, "-S", "-m", "awslambdaric", HANDLER_ARGUMENT].map(str::to_owned);
     Ok(Runtime {
-        argv: [executable].into_iter().chain(arguments).collect(),
+        argv: argv.to_vec(),
         mounts,
         env,
         version: format!("python:{}.{}.v{}", python.major, python.minor, python.micro),
         digest: hex_digest(&[
             digest(python).as_bytes(),
+            CLIENT.as_bytes(),
             client.as_os_str().as_encoded_bytes(),
         ]),
+        waiting: Some(waiting.to_vec()),
+        forks: forks(python),
         ..runtime_facts(known, python)
     })
 }
@@ -160,7 +181,7 @@ fn runtime_facts(known: &'static Identifier, python: &Python) -> Runtime {
         version: String::new(),
         digest: String::new(),
         deprecated: known.lifecycle != Lifecycle::Current,
-        parks: false,
+        waiting: None,
         forks: false,
     }
 }
