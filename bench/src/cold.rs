@@ -153,7 +153,8 @@ pub fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Serie
     })
 }
 
-fn cold(
+/// The first call of what is prepared each time.
+pub fn cold(
     server: &Mayfly,
     starts: usize,
     prepare: impl Fn(usize) -> Result<String>,

@@ -8,6 +8,7 @@ mod aws_client;
 mod client;
 mod clock;
 mod cold;
+mod dependencies;
 mod floor;
 mod idle;
 mod mayfly;
@@ -71,6 +72,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("cold", cold::measure),
     ("sdk", cold::with_sdk),
     ("awslambdaric", aws_client::measure),
+    ("dependencies", dependencies::measure),
     ("burst", cold::burst),
     ("idle", idle::measure),
     ("clock", clock::measure),

@@ -12,6 +12,7 @@ import _socket
 import json
 import os
 import time
+from marshal import loads as unmarshal
 
 try:
     from importlib import import_module
@@ -82,6 +83,90 @@ def set_builtins():
         import __builtin__
 
         __builtin__.exit = __builtin__.quit = sys.exit
+
+
+# --- bytecode --------------------------------------------------------------------------------------------------------
+
+
+class Bytecode(object):
+    """What the modules in the function's code and layers were compiled to, by `mayfly_compile.py`, once that is done. It is
+    not beside them, where the function would see what it did not bring, but in one file for each of the two."""
+
+    FILES = ("/var/bytecode/task/modules", "/var/bytecode/opt/modules")
+    # By file, the places of modules in it.
+    places = {}
+    # Code that was read before it is needed, by the module's path.
+    ahead = {}
+
+    @classmethod
+    def forget(cls):
+        cls.places, cls.ahead = {}, {}
+
+    @classmethod
+    def find(cls):
+        """Finds what is there and was not found before."""
+        if PY2 or sys.flags.optimize:
+            return
+        for file in cls.FILES:
+            if file not in cls.places:
+                try:
+                    length = int.from_bytes(read_at(file, -8, 8), "little")
+                    number, places = unmarshal(read_at(file, -8 - length, length))
+                except Exception:
+                    continue
+                if number == sys.modules["_frozen_importlib_external"].MAGIC_NUMBER:
+                    cls.places[file] = places
+                    loads_bytecode()
+
+    @classmethod
+    def read_ahead(cls, path):
+        code = cls.read(path)
+        if code is not None:
+            cls.ahead[path] = code
+
+    @classmethod
+    def read(cls, path):
+        """The code of a module. None if there is none, or no more: the files may be deleted at any time."""
+        if path in cls.ahead:
+            return cls.ahead.pop(path)
+        for file, places in cls.places.items():
+            if path in places:
+                try:
+                    return unmarshal(read_at(file, *places[path]))
+                except Exception:
+                    break
+        return None
+
+
+def read_at(path, offset, length, open=os.open, pread=getattr(os, "pread", None), close=os.close):
+    """Part of a file; from its end, if the offset is negative. It is not kept open, since functions close what they did not
+    open. They may also replace these functions of `os`."""
+    fd = open(path, os.O_RDONLY)
+    try:
+        return pread(fd, length, offset if offset >= 0 else os.fstat(fd).st_size + offset)
+    finally:
+        close(fd)
+
+
+def loads_bytecode():
+    """Has the interpreter's loader of source files use it. Loaders that are derived of it may do something else to the
+    source, and go on doing so."""
+    loader = sys.modules["_frozen_importlib_external"].SourceFileLoader
+    original = loader.get_code
+    if original.__name__ == "get_bytecode":
+        return
+
+    def get_bytecode(self, fullname):
+        if type(self) is loader:
+            code = Bytecode.read(self.get_filename(fullname))
+            if code is not None:
+                return code
+        return original(self, fullname)
+
+    if VERSION >= (3, 8):
+        # The interpreter leaves its own loaders out of stack traces.
+        get_bytecode.__code__ = get_bytecode.__code__.replace(co_filename=original.__code__.co_filename)
+    loader.get_code = get_bytecode
 
 
 # --- logs ------------------------------------------------------------------------------------------------------------
@@ -703,6 +788,8 @@ def template(this):
         parked.rehearse_invocation(this)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     template.take_on(parked.ask(api))
+    # It may not have been made when the template was.
+    Bytecode.find()
     try:
         zygote.run_after_restore()
     except Exception:
@@ -747,6 +834,8 @@ def main():
 def prepare():
     """The function's surroundings, once its variables are known."""
     set_path()
+    Bytecode.forget()
+    Bytecode.find()
     log = Log()
     if "logging" not in sys.modules:
         sys.meta_path.insert(0, LoggingWatch(log))

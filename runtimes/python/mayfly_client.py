@@ -97,6 +97,8 @@ class Restore(object):
         api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
         self.template.take_on(parked.ask(api))
         api.socket.close()
+        # It may not have been made when the template was.
+        ours.Bytecode.find()
 
 
 def be_template():
@@ -113,6 +115,7 @@ def be_template():
         if not hasattr(client, "restore_next"):
             refuse(template, "this version of AWS's client knows no snapshots")
         client.restore_next = lambda _client: restore()
+        ours.Bytecode.find()
         run()
     except Exception:
         if restore.done:
@@ -134,11 +137,47 @@ def refuse(template, why):
 class Surroundings(object):
     """What an assignment brings about besides variables."""
 
-    no_bytecode = ours.no_bytecode
+    Bytecode = ours.Bytecode
 
     @staticmethod
     def prepare():
         sys.path.insert(0, os.getcwd())
+        ours.Bytecode.find()
+
+
+class Compiled(object):
+    """Stands on sys.meta_path for modules that have been found and compiled, until each has been imported."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def find_spec(self, name, path=None, target=None):
+        spec, code = self.found.pop(name, (None, None))
+        if spec is None:
+            return None
+        if not self.found:
+            sys.meta_path.remove(self)
+
+        def get_code(_name):
+            del spec.loader.get_code
+            return code
+
+        spec.loader.get_code = get_code
+        return spec
+
+
+def compiled(names):
+    """Specification and code of each module of a dotted name that is in a file of source."""
+    from importlib.machinery import PathFinder, SourceFileLoader
+
+    found, path = {}, None
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        spec = PathFinder.find_spec(name, path)
+        if type(spec.loader) is SourceFileLoader:
+            found[name] = spec, spec.loader.get_code(name)
+        path = spec.submodule_search_locations
+    return found
 
 
 def wait():
@@ -165,7 +204,7 @@ def wait():
     parked.Preloaded.foreign |= os.environ.get("PYTHONPATH") != path
     parked.start_anew_if_foreign()
     set_clock()
-    sys.meta_path.insert(0, parked.Compiled(kept))
+    sys.meta_path.insert(0, Compiled(kept))
     run()
 
 
@@ -178,7 +217,7 @@ def load_client():
         importlib.import_module("concurrent.futures.thread")
     kept = {}
     for name in of_client():
-        kept.update(parked.compiled(name.split(".")))
+        kept.update(compiled(name.split(".")))
     parked.Preloaded.loaded.append(loaded())
     forget(of_client())
     for folder in set(sys.path_importer_cache) - finders:
@@ -194,7 +233,7 @@ def of_client():
 
 def rehearse(kept):
     """Executes the client's own modules once more, which writes to the memory that the first start will write to."""
-    sys.meta_path.insert(0, parked.Compiled(dict(kept)))
+    sys.meta_path.insert(0, Compiled(dict(kept)))
     importlib.import_module(CLIENT + ".__main__")
     forget(of_client())
 

@@ -2,7 +2,7 @@
 #
 # It rehearses its first start and invocation, so that the real ones find their memory written and their caches warm. Then
 # it asks for its assignment. A *furnished* one is told its function ahead, with all but what is an environment's own: the
-# credentials and the name of the log stream. It takes on the variables and compiles the handler's module, and runs none of
+# credentials and the name of the log stream. It takes on the variables and reads the handler's bytecode, and runs none of
 # the function's code before it is told the rest.
 #
 # It is one file for Python 2.7 and 3.6 to 3.15, like the bootstrap, and functions do not see it.
@@ -36,9 +36,6 @@ EVENT = {
     "Lambda-Runtime-Trace-Id": "Root=0",
 }
 
-# The largest source of a module that is compiled before it is needed.
-SOURCE_BYTES_MAX = 256 << 10
-
 
 def native(value):
     return value.encode("utf-8") if sys.version_info[0] == 2 else value
@@ -59,7 +56,7 @@ def await_assignment(main, api):
     Preloaded.foreign = brings_its_own()
     if assignment.get("ahead"):
         if not Preloaded.foreign:
-            compile_ahead(main, os.environ.get("_HANDLER", ""))
+            read_ahead(main, os.environ.get("_HANDLER", ""))
         for name, value in ask(api)["environment"].items():
             os.environ[native(name)] = native(value)
     return log
@@ -93,68 +90,25 @@ def set_environ(given):
             os.environ[name] = value
 
 
-# --- compiling ahead ----------------------------------------------------------------------------------------------------
+# --- reading ahead ------------------------------------------------------------------------------------------------------
 
 
-class Compiled(object):
-    """Stands on sys.meta_path for modules that have been found and compiled, until each has been imported."""
-
-    def __init__(self, found):
-        self.found = found
-
-    def find_spec(self, name, path=None, target=None):
-        spec, code = self.found.pop(name, (None, None))
-        if spec is None:
-            return None
-        if not self.found:
-            sys.meta_path.remove(self)
-
-        def get_code(_name):
-            del spec.loader.get_code
-            return code
-
-        spec.loader.get_code = get_code
-        return spec
-
-
-def compile_ahead(main, handler):
-    """Finds the handler's module and the packages around it, and compiles them. What is wrong with them, be it only worth a
-    warning, is for the import to find out."""
+def read_ahead(main, handler):
+    """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them. What is
+    wrong with them is for the import to find out."""
     names = handler.rpartition(".")[0].replace("/", ".").split(".")
     if names[0] in sys.modules:
         return
-    ours = "warnings" not in sys.modules
+    path = None
     try:
-        with main.no_bytecode():
-            import warnings
+        from importlib.machinery import PathFinder
 
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                found = compiled(names)
-        if found:
-            sys.meta_path.insert(0, Compiled(found))
+        for end in range(1, len(names) + 1):
+            spec = PathFinder.find_spec(".".join(names[:end]), path)
+            main.Bytecode.read_ahead(spec.origin)
+            path = spec.submodule_search_locations
     except Exception:
         pass
-    finally:
-        if ours:
-            # The function never asked for it.
-            sys.modules.pop("warnings", None)
-
-
-def compiled(names):
-    """Specification and code of each module of a dotted name that is in a file of source."""
-    from importlib.machinery import PathFinder, SourceFileLoader
-
-    found, path = {}, None
-    for end in range(1, len(names) + 1):
-        name = ".".join(names[:end])
-        spec = PathFinder.find_spec(name, path)
-        if type(spec.loader) is SourceFileLoader:
-            if os.path.getsize(spec.origin) > SOURCE_BYTES_MAX:
-                break
-            found[name] = spec, spec.loader.get_code(name)
-        path = spec.submodule_search_locations
-    return found
 
 
 # --- AWS's SDK ----------------------------------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ impl Environment {
         let sandbox = if furnished {
             sandbox
         } else {
-            let late = slots::late(spec, false);
+            let late = slots::late(shared, spec, false);
             let attached =
                 tokio::task::spawn_blocking(move || sandbox.attach(late).map(|()| sandbox));
             attached.await.map_err(internal)?.map_err(internal)?

@@ -6,6 +6,7 @@
 
 mod admission;
 mod api;
+mod bytecode;
 mod egress;
 mod environment;
 mod events;
@@ -28,11 +29,13 @@ mod turns;
 mod variables;
 mod zygotes;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytecode::Bytecode;
 use shared::Shared;
 use slots::{Kind, Slots};
 
@@ -58,8 +61,8 @@ pub const ENDPOINT_PORT_DEFAULT: u16 = 4566;
 /// How long the end of all environments may take when the engine drains; extensions have two seconds of it.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// The janitor, who looks after what is provisioned, and who makes slots.
-const TASKS_ALWAYS: usize = 3;
+/// The janitor, who looks after what is provisioned, who makes slots, and who compiles.
+const TASKS_ALWAYS: usize = 4;
 
 /// What the engine is configured with.
 #[derive(Clone, Debug)]
@@ -183,6 +186,8 @@ impl Engine {
         shared.tasks.spawn(provision::look_after(shared.clone()));
         let slots = Slots::look_after(shared.clone(), shared.stop.child_token());
         shared.tasks.spawn(slots);
+        let bytecode = Bytecode::look_after(shared.clone(), shared.stop.child_token());
+        shared.tasks.spawn(bytecode);
         Ok(Engine { shared })
     }
 
@@ -221,12 +226,20 @@ impl Engine {
 
     /// This function is there and may be invoked: of its first environment all is made ready but what it runs itself.
     pub fn expect(&self, spec: &Arc<FunctionSpec>) {
+        self.shared.bytecode.expect(spec);
         let slots = &self.shared.slots;
         let kind = Kind::of(&self.shared.zygotes, spec);
         slots.expect(&kind);
         if let Some(furnished) = kind.furnished(spec) {
             slots.expect(&furnished);
         }
+    }
+
+    /// Removes, in the background, what was compiled of other contents than these: names of folders of code and layers.
+    pub fn sweep_bytecode(&self, contents: BTreeSet<String>) {
+        let shared = self.shared.clone();
+        let sweep = move || shared.bytecode.sweep(&contents);
+        self.shared.tasks.spawn_blocking(sweep);
     }
 
     /// Templates that environments are forked of.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Config;
 use crate::admission::Admission;
+use crate::bytecode::Bytecode;
 use crate::egress::Egress;
 use crate::environment::{Environment, Handle, Idle};
 use crate::events::Events;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Slots,
     pub(crate) templates: Templates,
     pub(crate) zygotes: Zygotes,
+    pub(crate) bytecode: Bytecode,
     pub(crate) prediction: Prediction,
     pub(crate) turns: Turns,
     /// The kernel says that processes wait for memory.
@@ -67,6 +69,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config, host: sandbox::Host, events: Arc<dyn Events>) -> Shared {
         let admission = Arc::<Admission>::default();
+        let bytecode = Bytecode::new(config.data.join("bytecode"));
         Shared {
             provisions: Provisions::new(admission.clone()),
             prediction: Prediction::default(),
@@ -82,6 +85,7 @@ impl Shared {
             slots: Slots::default(),
             templates: Templates::default(),
             zygotes: Zygotes::default(),
+            bytecode,
             tasks: TaskTracker::new(),
             invocations: TaskTracker::new(),
             draining: AtomicBool::new(false),

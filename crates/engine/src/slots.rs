@@ -271,10 +271,13 @@ impl Slot {
         let (host, missing) = match &parent {
             Some(parent) => {
                 let own = take_mounts(&mut plan);
-                let missing = version.map_or(own, |spec| late(spec, true));
+                let missing = version.map_or(own, |spec| late(shared, spec, true));
                 (parent.host.clone(), Some(missing))
             }
-            None => (shared.host.clone(), version.map(|spec| late(spec, false))),
+            None => {
+                let missing = version.map(|spec| late(shared, spec, false));
+                (shared.host.clone(), missing)
+            }
         };
         let made = tokio::task::spawn_blocking(move || {
             let sandbox = host.create(plan)?;
@@ -485,7 +488,7 @@ fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
 }
 
 /// What a slot lacks of a function, and with `runtime` the runtime's files too.
-pub(crate) fn late(spec: &FunctionSpec, runtime: bool) -> Late {
+pub(crate) fn late(shared: &Shared, spec: &FunctionSpec, runtime: bool) -> Late {
     let task = sandbox::Mount::read_only(&spec.code, "/var/task");
     let layers = spec.layers.as_ref();
     let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
@@ -494,8 +497,10 @@ pub(crate) fn late(spec: &FunctionSpec, runtime: bool) -> Late {
     } else {
         Vec::new()
     };
+    let bytecode = shared.bytecode.mounts(spec, shared.now());
+    let mounts = [task].into_iter().chain(layers).chain(bytecode);
     Late {
-        mounts: [task].into_iter().chain(layers).chain(files).collect(),
+        mounts: mounts.chain(files).collect(),
         tmp_bytes: u64::from(spec.ephemeral_mb) << 20,
         memory_bytes: u64::from(spec.memory_mb) << 20,
     }
@@ -576,6 +581,11 @@ impl Slots {
         self.wanted.notify_one();
     }
 
+    /// Looks whether one of them can be made now.
+    pub(crate) fn look_again(&self) {
+        self.wanted.notify_one();
+    }
+
     /// The shelf of a kind; none when there are too many kinds.
     fn shelf<'a>(
         &self,
@@ -646,7 +656,7 @@ impl Slots {
     /// Makes a slot of a kind that has too few; false when there is none.
     async fn make_one(&self, shared: &Arc<Shared>) -> bool {
         let _making = self.making.lock().await;
-        let Some(kind) = self.missing(shared.config.memory_mb_max) else {
+        let Some(kind) = self.missing(shared) else {
             return false;
         };
         let made = Slot::ready(shared, &kind, true).await;
@@ -659,9 +669,9 @@ impl Slots {
     }
 
     /// A kind that has fewer than it should.
-    fn missing(&self, memory_mb_max: u64) -> Option<Kind> {
+    fn missing(&self, shared: &Shared) -> Option<Kind> {
         let now = Instant::now();
-        let budget = memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
+        let budget = shared.config.memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
         let most = SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX));
         let mut shelves = self.shelves();
         // One may have come back by an environment that was under way when its version was retired.
@@ -672,7 +682,13 @@ impl Slots {
         }
         let lacking = |shelf: &mut Shelf| {
             let rests = shelf.rest_until.is_some_and(|until| now < until);
-            !rests && !shelf.kind.is_retired() && shelf.ready.len() < shelf.demand.now(now)
+            let furnished = shelf.kind.version().filter(|_| shelf.kind.is_furnished());
+            // It is furnished with the bytecode, once there is some.
+            let waits = furnished.is_some_and(|spec| shared.bytecode.is_pending(spec));
+            !rests
+                && !waits
+                && !shelf.kind.is_retired()
+                && shelf.ready.len() < shelf.demand.now(now)
         };
         // The emptiest first, so that no kind goes without because of another, and those for anybody before others.
         let mut lacking: Vec<&Shelf> = shelves
@@ -771,7 +787,7 @@ fn is_of(key: &str, key_prefix: &str) -> bool {
 }
 
 /// Waits until no invocation runs, or for long enough.
-async fn quiet(shared: &Shared) {
+pub(crate) async fn quiet(shared: &Shared) {
     let until = tokio::time::Instant::now() + QUIET_LIMIT;
     while !shared.invocations.is_empty() && tokio::time::Instant::now() < until {
         tokio::time::sleep(QUIET_TICK).await;

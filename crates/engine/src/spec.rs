@@ -58,6 +58,9 @@ pub struct FunctionSpec {
     pub code: PathBuf,
     /// The merged layers, seen as `/opt`.
     pub layers: Option<PathBuf>,
+    /// Whether the last part of both paths always stands for the same content, as a digest does, so that what is compiled
+    /// of it may be kept.
+    pub content_named: bool,
     /// Variables of the platform beyond AWS's own set, such as `AWS_ENDPOINT_URL`; the user's may override them.
     pub platform_env: Vec<(String, String)>,
     /// The user's variables; they come last and never replace a reserved name.

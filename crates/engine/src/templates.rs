@@ -375,7 +375,7 @@ fn start(
         fds: vec![(TELEMETRY_FD, duplicate(&pipes.frames)?)],
     };
     let zygote = host
-        .zygote(plan, late(spec, true), process)
+        .zygote(plan, late(shared, spec, true), process)
         .map_err(|error| refused(&error))?;
     let until = Instant::now() + spec.timeout.max(PREPARE_LIMIT_MIN);
     let message = loop {

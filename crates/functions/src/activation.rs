@@ -193,6 +193,9 @@ pub(crate) async fn sweep(inner: Arc<Inner>) {
         if let Err(error) = inner.code.sweep(since_ms, || inner.mark()).await {
             tracing::error!(%error, "could not sweep code");
         }
+        let Marked { packages, merged } = inner.mark();
+        let contents = packages.into_iter().chain(merged).collect();
+        inner.engine.sweep_bytecode(contents);
         let every = i64::try_from(SWEEP_EVERY.as_millis()).unwrap_or(i64::MAX);
         tokio::select! {
             () = garbage => {}

@@ -1,5 +1,6 @@
 //! What runs functions: the engine, or a stand-in of tests.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub trait Executor: Send + Sync {
     fn expect(&self, _spec: &Arc<FunctionSpec>) {}
     /// Runs a function's init once and keeps what came of it.
     fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_>;
+    /// Removes what was compiled of other contents than these.
+    fn sweep_bytecode(&self, _contents: BTreeSet<String>) {}
     /// Ends environments whose key begins so.
     fn retire(&self, key_prefix: &str);
     /// Sets or takes away reserved concurrency.
@@ -45,6 +48,9 @@ impl Executor for Engine {
     }
     fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_> {
         Box::pin(Engine::prepare(self, spec))
+    }
+    fn sweep_bytecode(&self, contents: BTreeSet<String>) {
+        Engine::sweep_bytecode(self, contents);
     }
     fn retire(&self, key_prefix: &str) {
         Engine::retire(self, key_prefix);

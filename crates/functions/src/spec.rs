@@ -85,6 +85,7 @@ impl Inner {
             ephemeral_mb: u32::try_from(content.ephemeral_mb).unwrap_or(u32::MAX),
             code: self.code.package_folder(&content.code.digest),
             layers: self.code.layers_folder(&layers),
+            content_named: true,
             platform_env: self.config.platform_variables.clone(),
             env: content
                 .variables

@@ -336,14 +336,16 @@ impl Drop for Broker {
 }
 
 /// Links in the sources are followed here, where they mean what the caller sees.
-fn resolved(mut mounts: Vec<Mount>) -> Result<Vec<Mount>, Error> {
-    for mount in &mut mounts {
-        mount.source = std::fs::canonicalize(&mount.source).map_err(|source| Error::Io {
+fn resolved(mounts: Vec<Mount>) -> Result<Vec<Mount>, Error> {
+    let resolve = |mount: Mount| match std::fs::canonicalize(&mount.source) {
+        Ok(source) => Some(Ok(Mount { source, ..mount })),
+        Err(error) if mount.optional && error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(source) => Some(Err(Error::Io {
             what: format!("mounting {}", mount.source.display()),
             source,
-        })?;
-    }
-    Ok(mounts)
+        })),
+    };
+    mounts.into_iter().filter_map(resolve).collect()
 }
 
 pub(crate) fn setup(fault: &Fault) -> Error {

@@ -59,6 +59,9 @@ const FOLDERS: &[&str] = &[
     "tmp",
     "usr",
     "var",
+    "var/bytecode",
+    "var/bytecode/opt",
+    "var/bytecode/task",
     "var/lang",
     "var/mayfly",
     "var/runtime",
@@ -460,6 +463,7 @@ pub(crate) fn enter(
         target,
         read_only,
         exec,
+        optional: _,
     } in &spec.mounts
     {
         // A writable mount keeps the host's owners: what is created through a mapping must have one.
@@ -497,11 +501,11 @@ pub(crate) fn mount_namespace() -> Result<OwnedFd, Fault> {
     .step("own mount namespace")
 }
 
-/// Copies of the sources of late mounts, made where the host's files can be seen.
+/// Copies of the sources of late mounts, made where the host's files can be seen; none of what is optional and missing.
 pub(crate) fn late_trees(
     mounts: &[Mount],
     idmap: Option<BorrowedFd<'_>>,
-) -> Result<Vec<OwnedFd>, Fault> {
+) -> Result<Vec<Option<OwnedFd>>, Fault> {
     let tree = |mount: &Mount| {
         Attributes {
             read_only: true,
@@ -509,6 +513,11 @@ pub(crate) fn late_trees(
             idmap,
         }
         .tree(&below(HOST, &mount.source))
+        .map(Some)
+        .or_else(|fault| match fault.errno {
+            libc::ENOENT if mount.optional => Ok(None),
+            _ => Err(fault),
+        })
     };
     mounts.iter().map(tree).collect()
 }
@@ -516,11 +525,13 @@ pub(crate) fn late_trees(
 /// Puts them in place, and gives `/tmp` its size, from inside the sandbox's mount namespace.
 pub(crate) fn place_late(
     mounts: &[Mount],
-    trees: &[OwnedFd],
+    trees: &[Option<OwnedFd>],
     tmp_bytes: Option<u64>,
 ) -> Result<(), Fault> {
     for (mount, tree) in mounts.iter().zip(trees) {
-        put(tree, &mount.target)?;
+        if let Some(tree) = tree {
+            put(tree, &mount.target)?;
+        }
     }
     match tmp_bytes {
         Some(bytes) => rustix::mount::mount_remount(

@@ -110,6 +110,8 @@ pub struct Mount {
     pub read_only: bool,
     /// Allow programs in it to be executed.
     pub exec: bool,
+    /// Do without it if the source is not there; only for what is attached late.
+    pub optional: bool,
 }
 
 impl Mount {
@@ -120,6 +122,16 @@ impl Mount {
             target: target.into(),
             read_only: true,
             exec: true,
+            optional: false,
+        }
+    }
+
+    /// A read-only mount of data, which is done without if it is not there.
+    pub fn optional(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Mount {
+        Mount {
+            exec: false,
+            optional: true,
+            ..Mount::read_only(source, target)
         }
     }
 }
@@ -219,6 +231,9 @@ impl Spec {
         }
         for mount in &self.mounts {
             check_target(&mount.target)?;
+            if mount.optional {
+                return refuse("only late mounts are optional");
+            }
         }
         Ok(())
     }
@@ -247,7 +262,8 @@ fn check_target(target: &Path) -> Result<(), Error> {
 /// What a sandbox gets after it was built, when it is known whose it will be. See [`Sandbox::attach`](crate::Sandbox::attach).
 #[derive(Clone, Debug)]
 pub struct Late {
-    /// Read-only bind mounts, over folders that are there: `/var/task`, `/opt`, or targets of the specification.
+    /// Read-only bind mounts, over folders that are there: `/var/task`, `/opt`, `/var/bytecode/task`,
+    /// `/var/bytecode/opt`, or targets of the specification.
     pub mounts: Vec<Mount>,
     /// Size of `/tmp`.
     pub tmp_bytes: u64,

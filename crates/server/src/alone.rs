@@ -54,6 +54,7 @@ impl Alone {
             ephemeral_mb: 512,
             code: self.code,
             layers: None,
+            content_named: false,
             platform_env: Vec::new(),
             env: self.env,
             log: LogConfig {

@@ -42,12 +42,23 @@ pub struct Runtime {
     pub version: String,
     /// Hex digest that changes with the toolchain: the last part of the runtime version's ARN.
     pub digest: String,
+    /// What compiles functions' modules once for all environments, where there is something.
+    pub compiler: Option<Compiler>,
     /// Whether AWS no longer offers it.
     pub deprecated: bool,
     /// What to execute instead where it is to wait for its assignment, or to be forked; none if it can do neither.
     pub waiting: Option<Vec<String>>,
     /// Whether what waits can be forked.
     pub forks: bool,
+}
+
+/// What compiles modules for an interpreter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// Names the interpreter and the way that the bytecode is kept.
+    pub name: String,
+    /// The script that the interpreter runs, as the sandbox sees it.
+    pub script: String,
 }
 
 /// A host path seen inside the sandbox, read-only.
@@ -278,6 +289,7 @@ fn provided(known: &'static Identifier) -> Runtime {
         env: Vec::new(),
         digest: python::hex_digest(&[version.as_bytes()]),
         version: format!("{version}.v1"),
+        compiler: None,
         deprecated: known.lifecycle != Lifecycle::Current,
         waiting: None,
         forks: false,

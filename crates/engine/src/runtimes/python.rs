@@ -9,7 +9,7 @@ use std::process::Command;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::discovery::{Python, run};
-use super::{HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
+use super::{Compiler, HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 
 /// The bootstrap, for every version.
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
@@ -21,6 +21,8 @@ const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py"
 const CLIENT: &str = include_str!("../../../../runtimes/python/mayfly_client.py");
 /// Where that is seen, with the files that it needs: at `/var/runtime` is the client.
 const CLIENT_TARGET: &str = "/var/mayfly";
+/// What compiles functions' modules.
+const COMPILE: &str = include_str!("../../../../runtimes/python/mayfly_compile.py");
 /// AWS's runtimes bring it along.
 const HOOKS: &str = include_str!("../../../../runtimes/python/snapshot_restore_py.py");
 /// Folders of a distribution's own Python: they are part of every sandbox's root, where `/var/lang` cannot cover them.
@@ -55,6 +57,7 @@ pub(super) fn runtime(
         digest: digest(python),
         waiting: Some(argv.to_vec()),
         forks: forks(python),
+        compiler: compiler(python, "/var/runtime"),
         ..runtime_facts(known, python)
     })
 }
@@ -71,6 +74,7 @@ fn folder(python: &Python, data: &Path, suffix: &str) -> io::Result<PathBuf> {
     write_if_changed(&folder.join("bootstrap.py"), BOOTSTRAP.as_bytes())?;
     write_if_changed(&folder.join("mayfly_parked.py"), PARKED.as_bytes())?;
     write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_compile.py"), COMPILE.as_bytes())?;
     Ok(folder)
 }
 
@@ -146,6 +150,7 @@ pub(super) fn runtime_of_aws(
         ]),
         waiting: Some(waiting.to_vec()),
         forks: forks(python),
+        compiler: compiler(python, CLIENT_TARGET),
         ..runtime_facts(known, python)
     })
 }
@@ -180,6 +185,7 @@ fn runtime_facts(known: &'static Identifier, python: &Python) -> Runtime {
         env: Vec::new(),
         version: String::new(),
         digest: String::new(),
+        compiler: None,
         deprecated: known.lifecycle != Lifecycle::Current,
         waiting: None,
         forks: false,
@@ -235,6 +241,18 @@ fn digest(python: &Python) -> String {
         python.sha256.as_bytes(),
         version.as_bytes(),
     ])
+}
+
+/// What compiles functions' modules for an interpreter, with our files there. Python 2 has no import system that could be
+/// shown what comes of it.
+fn compiler(python: &Python, files: &str) -> Option<Compiler> {
+    const DIGITS: usize = 16;
+    let mut name = hex_digest(&[COMPILE.as_bytes(), python.sha256.as_bytes()]);
+    name.truncate(DIGITS);
+    (python.major >= 3).then(|| Compiler {
+        name,
+        script: format!("{files}/mayfly_compile.py"),
+    })
 }
 
 /// SHA-256 of some texts in a row.

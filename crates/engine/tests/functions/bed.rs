@@ -173,6 +173,7 @@ impl Bed {
             ephemeral_mb: 512,
             code: self.files(files),
             layers: None,
+            content_named: false,
             platform_env: vec![(
                 "AWS_ENDPOINT_URL".to_owned(),
                 "http://127.0.0.1:4566".to_owned(),

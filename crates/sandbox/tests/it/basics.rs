@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use sandbox::{Error, Exit, Mode, Mount, Process, Spec};
+use sandbox::{Error, Exit, Late, Mode, Mount, Process, Spec};
 
 use crate::common::{LONG, command, folder, host, python, run, sandbox, sh, start, until};
 
@@ -46,6 +46,38 @@ fn a_program_that_cannot_run_is_an_error() {
     }
     // It is still usable.
     assert_eq!(sh(&sandbox, "echo on").0, "on\n");
+}
+
+#[test]
+fn what_is_optional_is_mounted_if_it_is_there() {
+    let (host, files) = (host(), folder());
+    fs::write(files.path().join("modules"), "here").unwrap();
+    let sandbox = sandbox(&host);
+    let late = |mounts| Late {
+        mounts,
+        tmp_bytes: 512 << 20,
+        memory_bytes: 128 << 20,
+    };
+    let (there, missing) = (files.path(), files.path().join("missing"));
+    let mounts = vec![
+        Mount::optional(&missing, "/var/bytecode/opt"),
+        Mount::optional(there, "/var/bytecode/task"),
+    ];
+    sandbox.attach(late(mounts)).unwrap();
+    let seen = "cd /var/bytecode; cat task/modules; ls opt; echo $?; echo x > task/modules";
+    let (said, exit) = sh(&sandbox, seen);
+    assert!(
+        said.starts_with("here0\n") && exit != Exit::Code(0),
+        "{said}"
+    );
+
+    let needed = vec![Mount::read_only(&missing, "/var/task")];
+    assert!(sandbox.attach(late(needed)).is_err());
+    let spec = Spec {
+        mounts: vec![Mount::optional(there, "/opt")],
+        ..Spec::new("test")
+    };
+    assert!(matches!(host.create(spec), Err(Error::Spec(_))));
 }
 
 #[test]

@@ -94,7 +94,10 @@ async fn cold_starts(runtime: &Arc<Runtime>) -> Result<Vec<Duration>> {
             memory_mb: 1769,
             env: Vec::new(),
         };
-        let spec = Arc::new(function.spec());
+        let mut spec = function.spec();
+        // One folder for all rounds, in an engine of their own.
+        spec.content_named = true;
+        let spec = Arc::new(spec);
         engine.expect(&spec);
         tokio::time::sleep(PAUSE).await;
         wait_for_slot(&engine).await;
