@@ -51,6 +51,8 @@ pub use variables::RESERVED_VARIABLES;
 
 /// How long an unused environment is kept, unless configured.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// What [`Config::zygote_forks_max`] is by itself.
+const ZYGOTE_FORKS_MAX: u32 = 1500;
 
 /// Concurrent executions of an account in one region, unless told otherwise: AWS's default quota.
 pub const ACCOUNT_CONCURRENCY_DEFAULT: u32 = 1000;
@@ -77,6 +79,9 @@ pub struct Config {
     pub prediction: bool,
     /// Whether interpreters that wait are forked of one that has started, and not executed.
     pub zygotes: bool,
+    /// How many are forked of one, before it is replaced: they have the seed of Python's hashes in common. A nursery has
+    /// room for 2,047.
+    pub zygote_forks_max: u32,
     /// Environments alive at once, busy or idle.
     pub environments_max: usize,
     /// Sum of the MemorySize of all environments, in megabytes.
@@ -101,6 +106,7 @@ impl Config {
             clock: Clock::default(),
             prediction: true,
             zygotes: true,
+            zygote_forks_max: ZYGOTE_FORKS_MAX,
             environments_max: 1000,
             memory_mb_max: 8192,
             endpoint_port: ENDPOINT_PORT_DEFAULT,

@@ -190,7 +190,7 @@ pub(crate) async fn slot_for(
     }
     if let Some(zygote) = shared
         .zygotes
-        .ready(shared.now(), &kind.runtime, kind.sdk)
+        .ready(shared, &kind.runtime, kind.sdk)
         .filter(|_| kind.parked)
     {
         match Slot::of(shared, &kind, Some(zygote), false).await {

@@ -26,8 +26,6 @@ use crate::spec::FunctionSpec;
 use crate::templates::{self, Template};
 use crate::variables::zygote_variables;
 
-/// Forks of one zygote. Its nursery has host ids for 2,047 sandboxes.
-const FORKS_MAX: u32 = 1500;
 /// A zygote that is older is not forked any more.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 /// How long it may take until it can be forked.
@@ -71,16 +69,17 @@ impl Zygotes {
     /// The zygote of a runtime, to be forked once, if there is one.
     pub(crate) fn ready(
         &self,
-        now: Duration,
+        shared: &Shared,
         runtime: &Runtime,
         sdk: bool,
     ) -> Option<Arc<Template>> {
+        let (now, forks_max) = (shared.now(), shared.config.zygote_forks_max);
         match self.states().get_mut(&(runtime.digest.clone(), sdk))? {
             State::Ready {
                 zygote,
                 since,
                 forks,
-            } if *forks < FORKS_MAX && now.saturating_sub(*since) < AGE_MAX => {
+            } if *forks < forks_max && now.saturating_sub(*since) < AGE_MAX => {
                 *forks += 1;
                 Some(zygote.clone())
             }
@@ -99,7 +98,7 @@ impl Zygotes {
             return None;
         }
         let _starting = self.starting.lock().await;
-        if let Some(zygote) = self.ready(shared.now(), runtime, sdk) {
+        if let Some(zygote) = self.ready(shared, runtime, sdk) {
             return Some(zygote);
         }
         let key = (runtime.digest.clone(), sdk);

@@ -276,3 +276,20 @@ async fn an_interpreter_is_not_forked_for_longer_than_an_hour() {
     assert_eq!(seeds[1], seeds[3], "{seeds:?}");
     assert_ne!(seeds[1], seeds[5], "{seeds:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interpreter_is_not_forked_more_often_than_it_may_be() {
+    let bed = Bed::with(|config| config.zygote_forks_max = 3);
+    let spec = Arc::new(bed.function(SEEDS));
+    let mut forks = std::collections::BTreeMap::new();
+    for _ in 0..4 {
+        ahead(&bed, &spec).await;
+        let text = bed.invoke(&spec, "{}").await.text();
+        let (seed, ..) = serde_json::from_str::<(i64, f64, String)>(&text).unwrap();
+        *forks.entry(seed).or_insert(0) += 1;
+        bed.engine.retire("");
+    }
+    // Each takes one that waits, and more wait than are taken.
+    assert!(forks.len() > 1, "{forks:?}");
+    assert!(forks.values().all(|forks| *forks <= 3), "{forks:?}");
+}
