@@ -113,3 +113,16 @@ async fn so_does_an_environment_that_has_no_template() {
     assert_eq!(first["token"], again["token"], "the same environment");
     bed.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_that_comes_before_its_template() {
+    let bed = Bed::new();
+    let mut spec = FunctionSpec::clone(&asks(&bed));
+    spec.initialization = Initialization::OnDemand;
+    spec.template = true;
+    let spec = Arc::new(spec);
+    let first = answer(&bed, &spec, &[]).await;
+    assert!(!bed.recorder.text().contains("RESTORE_START"));
+    check(&first, &spec);
+    bed.end().await;
+}
