@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Args, Command as Clap, FromArgMatches, value_parser}
 use crate::config::{Config, FILE_FLAG, Form, Given, KEYS, Key};
 use crate::explain::ExplainArgs;
 use crate::fire::FireArgs;
+use crate::operator::PRECEDENCE;
 use crate::policy::PolicyArgs;
 use crate::run::RunArgs;
 use crate::runtime::AddArgs;
@@ -168,7 +169,8 @@ fn command() -> Clap {
                     "Fires a schedule of the running server of a data folder now, without waiting and enabled or \
                      not; it goes on as if nothing had been. With --next it shows the next times instead, also \
                      those of an expression, for which no server is needed.",
-                ),
+                )
+                .after_help(PRECEDENCE),
             is_key_of_env,
         ))
         .subcommand(with_keys(
@@ -212,8 +214,11 @@ fn command() -> Clap {
                     "Shows what the running server of a data folder could not deliver and has set aside, for the \
                      account of its root user: deliveries of rules, schedules and functions.",
                 )
+                .after_help(PRECEDENCE)
                 .args_conflicts_with_subcommands(true)
-                .mut_subcommand("redrive", |redrive| with_keys(redrive, is_key_of_env)),
+                .mut_subcommand("redrive", |redrive| {
+                    with_keys(redrive, is_key_of_env).after_help(PRECEDENCE)
+                }),
             is_key_of_env,
         ))
         .subcommand(with_keys(

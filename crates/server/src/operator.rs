@@ -1,4 +1,5 @@
-//! How commands of ours ask the running server of a data folder, on this machine and as its root user.
+//! How commands of ours ask the running server: of a data folder, on this machine and as its root user, unless variables
+//! that every AWS client reads say otherwise.
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
@@ -29,36 +30,56 @@ pub fn waited<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
-/// The server of a data folder.
+/// What `--help` says of it.
+pub const PRECEDENCE: &str = "The variables AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), AWS_REGION \
+    or AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL count before what the data folder says, each where it is set, as with every \
+    AWS client; --listen and MAYFLY_LISTEN count before AWS_ENDPOINT_URL.";
+
+/// The server that is meant.
 pub struct Server {
     endpoint: Uri,
     signer: Signer,
+    /// The keys are from variables.
+    keys_are_said: bool,
 }
 
 impl Server {
-    /// Of the configuration; whether it runs is found when it is asked.
+    /// Of the configuration and the variables of this process; whether it runs is found when it is asked.
     pub fn of(config: &Config) -> Result<Self> {
-        let folder = Folder::open(&config.data)?;
-        let root = RootCredential::read(&folder)?;
-        let endpoint = match folder.endpoint() {
-            Some(written) if !config.listen_is_given => written,
-            _ => config.url(config.listen),
+        Self::meant(config, |name| std::env::var(name).ok())
+    }
+
+    fn meant(config: &Config, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let said = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let folder = || Folder::open(&config.data);
+        let endpoint = match said("AWS_ENDPOINT_URL") {
+            _ if config.listen_is_given => config.url(config.listen),
+            Some(said) => said,
+            None => folder()?
+                .endpoint()
+                .unwrap_or_else(|| config.url(config.listen)),
         };
-        let endpoint: Uri = endpoint.parse()?;
+        let endpoint: Uri = endpoint
+            .parse()
+            .with_context(|| format!("{endpoint} is no URL"))?;
         if endpoint.scheme_str() != Some("http") {
             bail!(
                 "this command talks plain HTTP to this machine, and {endpoint} is not that; see docs/delivery.md for the \
                  request to sign and send"
             );
         }
-        let credentials = Credentials {
-            access_key_id: root.access_key_id,
-            secret_access_key: root.secret_access_key,
-            session_token: None,
+        let keys = said_keys(said)?;
+        let keys_are_said = keys.is_some();
+        let credentials = match keys {
+            Some(keys) => keys,
+            None => root_keys(&folder()?)?,
         };
+        let region = said("AWS_REGION").or_else(|| said("AWS_DEFAULT_REGION"));
+        let region = region.unwrap_or_else(|| config.region.to_string());
         Ok(Self {
-            signer: Signer::new(credentials, &config.region, "mayfly"),
+            signer: Signer::new(credentials, &region, "mayfly"),
             endpoint,
+            keys_are_said,
         })
     }
 
@@ -77,7 +98,13 @@ impl Server {
         if !status.is_success() {
             let told: Value = serde_json::from_slice(&body).unwrap_or_default();
             let message = told["message"].as_str().or(told["Message"].as_str());
-            bail!("{}", message.unwrap_or(status.as_str()));
+            let message = message.unwrap_or(status.as_str());
+            if status == http::StatusCode::FORBIDDEN && self.keys_are_said {
+                bail!(
+                    "{message} (the keys are those of AWS_ACCESS_KEY_ID; without it they are the data folder's)"
+                );
+            }
+            bail!("{message}");
         }
         Ok(serde_json::from_slice(&body)?)
     }
@@ -105,4 +132,28 @@ impl Server {
         let body = body.map_err(|error| anyhow!(error))?;
         Ok((status, body.to_bytes()))
     }
+}
+
+/// The keys that variables say, if they do.
+fn said_keys(said: impl Fn(&str) -> Option<String>) -> Result<Option<Credentials>> {
+    match (said("AWS_ACCESS_KEY_ID"), said("AWS_SECRET_ACCESS_KEY")) {
+        (None, None) => Ok(None),
+        (Some(access_key_id), Some(secret_access_key)) => Ok(Some(Credentials {
+            access_key_id,
+            secret_access_key,
+            session_token: said("AWS_SESSION_TOKEN"),
+        })),
+        _ => {
+            bail!("one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set and the other is not")
+        }
+    }
+}
+
+fn root_keys(folder: &Folder) -> Result<Credentials> {
+    let root = RootCredential::read(folder)?;
+    Ok(Credentials {
+        access_key_id: root.access_key_id,
+        secret_access_key: root.secret_access_key,
+        session_token: None,
+    })
 }
