@@ -15,7 +15,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use wire::{
     Body, BodyFault, ByteStream, Reply, Signed, Storage, StorageReply, StorageRequest,
-    bucket_in_host, website_in_host,
+    bucket_in_host, escaped, website_in_host,
 };
 
 use crate::access::{Access, Asked, query_of};
@@ -335,13 +335,6 @@ fn identified(reply: &mut Reply, path: &str, asked: &Asked) {
     );
     *reply.body_mut() = Body::Whole(Bytes::from(whole));
     reply.headers_mut().remove(header::CONTENT_LENGTH);
-}
-
-/// Text in XML or HTML, outside of attributes.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 pub(crate) fn dressed(mut reply: Reply, asked: &Asked) -> Reply {

@@ -15,12 +15,12 @@ use s3s::dto::{
     RedirectAllRequestsTo,
 };
 use serde::{Deserialize, Serialize};
-use wire::{Body, Reply, Signed, StorageReply, StorageRequest};
+use wire::{Body, Reply, Signed, StorageReply, StorageRequest, escaped};
 
 use crate::access::Asked;
 use crate::cors;
 use crate::record::Bucket;
-use crate::service::{Service, dressed, escaped};
+use crate::service::{Service, dressed};
 use crate::{Buckets, Error, Result};
 
 /// Headers of a request that count for the page, and not for the page of errors.

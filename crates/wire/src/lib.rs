@@ -46,7 +46,7 @@ pub use shape::{
     broken_text_constraints,
 };
 pub use storage::{
-    BodyFault, Signed, Storage, StorageReply, StorageRequest, Trailers, bucket_in_host,
+    BodyFault, Signed, Storage, StorageReply, StorageRequest, Trailers, bucket_in_host, escaped,
     storage_error, website_in_host,
 };
 pub use wire_derive::Shape;

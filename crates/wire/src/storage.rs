@@ -172,8 +172,9 @@ pub fn storage_error(error: &Error, path: &str, request_id: &str) -> Reply {
     reply
 }
 
-fn escaped(text: &str) -> std::borrow::Cow<'_, str> {
-    quick_xml::escape::escape(text)
+/// Text of an XML element, or of HTML outside of attributes: S3 leaves quotes as they are.
+pub fn escaped(text: &str) -> std::borrow::Cow<'_, str> {
+    quick_xml::escape::partial_escape(text)
 }
 
 #[cfg(test)]
@@ -220,5 +221,17 @@ mod tests {
         check("photos.s3.localhost", None);
         check("photos.localhost", None);
         check("localhost", None);
+    }
+
+    #[test]
+    fn only_what_xml_reads_is_escaped() {
+        let error = Error::new("InvalidArgument", 400, "the region 'a' & \"b\" is < wrong");
+        let reply = storage_error(&error, "/bucket/<key>", "ID");
+        let Body::Whole(body) = reply.into_body() else {
+            panic!("it is not in one piece");
+        };
+        let expected = "<Message>the region 'a' &amp; \"b\" is &lt; wrong</Message><Resource>/bucket/&lt;key&gt;</Resource>";
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains(expected), "{body}");
     }
 }
