@@ -211,7 +211,9 @@ def test_variables_count_before_the_data_folder(server, events, rule, user, fres
     previewed = fire("--next", AWS_ENDPOINT_URL=server.url, **mine)
     assert len(previewed.stdout.splitlines()) == 10, previewed.stderr
     denied = fire(AWS_ENDPOINT_URL=server.url, **mine)
-    assert "not authorized to perform: mayfly:Fire" in denied.stderr and "AWS_ACCESS_KEY_ID" in denied.stderr
+    assert "not authorized to perform: mayfly:Fire" in denied.stderr
+    strange = fire(**mine)
+    assert "security token included in the request is invalid" in strange.stderr and "AWS_ACCESS_KEY_ID" in strange.stderr
     elsewhere = fire(**{**server.env(), "AWS_REGION": "eu-west-3"})
     assert name in elsewhere.stderr and "no targets" not in elsewhere.stderr
     # What is not set is the folder's; a flag is for this command alone.

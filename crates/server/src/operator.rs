@@ -30,6 +30,9 @@ pub fn waited<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
+/// What a server says of keys that are not its own.
+const KEY_FAULTS: &[&str] = &["UnrecognizedClientException", "InvalidSignatureException"];
+
 /// What `--help` says of it.
 pub const PRECEDENCE: &str = "The variables AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), AWS_REGION \
     or AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL count before what the data folder says, each where it is set, as with every \
@@ -99,7 +102,8 @@ impl Server {
             let told: Value = serde_json::from_slice(&body).unwrap_or_default();
             let message = told["message"].as_str().or(told["Message"].as_str());
             let message = message.unwrap_or(status.as_str());
-            if status == http::StatusCode::FORBIDDEN && self.keys_are_said {
+            let kind = told["__type"].as_str().unwrap_or_default();
+            if self.keys_are_said && KEY_FAULTS.iter().any(|fault| kind.ends_with(fault)) {
                 bail!(
                     "{message} (the keys are those of AWS_ACCESS_KEY_ID; without it they are the data folder's)"
                 );
