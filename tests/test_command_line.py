@@ -401,3 +401,38 @@ def test_health_and_metrics(server):
     for line in body.decode().splitlines():
         assert re.fullmatch(r"# (HELP|TYPE) \w+ .*|\w+(\{[^}]*\})? [-+.\deE]+(NaN|Inf)?", line), line
     assert server.request("GET", "/_/nothing")[0] == 404
+
+
+def test_variables_count_before_the_data_folder(server, user, fresh):
+    """Of another server, whose keys are not this one's."""
+    name, events = m.name("rule"), server.client("events")
+    events.put_rule(Name=name, ScheduleExpression="rate(1 day)")
+    other = fresh().data
+    key = user({"Effect": "Allow", "Action": "mayfly:Preview", "Resource": "*"})
+    mine = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+    def fire(*arguments, data=other, **variables):
+        return m.run("fire", "--data", data, *arguments, name, check=False, env=variables)
+
+    assert "no targets" in fire(**server.env()).stderr
+    previewed = fire("--next", AWS_ENDPOINT_URL=server.url, **mine)
+    assert len(previewed.stdout.splitlines()) == 10, previewed.stderr
+    denied = fire(AWS_ENDPOINT_URL=server.url, **mine)
+    assert "not authorized to perform: mayfly:Fire" in denied.stderr
+    strange = fire(**mine)
+    assert (
+        "security token included in the request is invalid" in strange.stderr and "AWS_ACCESS_KEY_ID" in strange.stderr
+    )
+    elsewhere = fire(**{**server.env(), "AWS_REGION": "eu-west-3"})
+    assert name in elsewhere.stderr and "no targets" not in elsewhere.stderr
+    # What is not set is the folder's; a flag is for this command alone.
+    invalid = fire(AWS_ENDPOINT_URL=server.url)
+    assert "security token included in the request is invalid" in invalid.stderr
+    assert "AWS_ACCESS_KEY_ID" not in invalid.stderr
+    flagged = fire(
+        "--listen", server.url.removeprefix("http://"), data=server.data, AWS_ENDPOINT_URL="http://127.0.0.1:1"
+    )
+    assert "no targets" in flagged.stderr
+    half = fire(AWS_ACCESS_KEY_ID="AKIA")
+    assert half.returncode == 1 and "AWS_SECRET_ACCESS_KEY" in half.stderr
+    events.delete_rule(Name=name)

@@ -185,9 +185,9 @@ def wait():
     parent = zygote.Template() if what else None
     forget(set(USED) - FRESH)
     kept = load_client()
-    before = set(sys.modules)
     if what == "sdk":
         parked.preload_sdk()
+    before = set(sys.modules)
     rehearse(kept)
     freeze()
     forget(set(USED) - before)
