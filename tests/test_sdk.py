@@ -612,3 +612,52 @@ def test_a_function_that_wakes_itself_is_stopped(place):
     )["Datapoints"]
     assert sum(point["Sum"] for point in counted) == 1
     iam.delete_role_policy(RoleName="basic", PolicyName="put")
+
+
+CLIENTS = """
+import sys
+EARLY = "boto3" in sys.modules
+import boto3
+
+def look(session, service):
+    client = session.client(service)
+    return [
+        dir(client), sorted(client.meta.method_to_api_mapping.items()), client.meta.endpoint_url,
+        sorted(client.exceptions.__dict__.get("_code_to_exception", {})), str(client.waiter_names),
+        count(client.meta.events._emitter._handlers._root),
+    ]
+
+def count(node):
+    return sum(map(len, node["values"] or ())) + sum(map(count, node["children"].values()))
+
+def lambda_handler(event, context):
+    own = boto3.session.Session()
+    def add(class_attributes, base_classes, **_):
+        class_attributes["mine"] = lambda self: "mine"
+    own.events.register("creating-client-class.s3", add)
+    return [EARLY, [look(boto3, service) for service in ("s3", "dynamodb", "sqs", "events")],
+            own.client("s3").mine(), hasattr(boto3.client("s3"), "mine"),
+            boto3.client("s3", region_name="eu-central-1", use_ssl=False).meta.endpoint_url,
+            boto3.client("s3").generate_presigned_url("get_object", {"Bucket": "b", "Key": "k"}).partition("?")[0]]
+"""
+
+
+def test_clients_of_what_is_kept_are_like_all_others(place):
+    """What the SDK has come to ahead makes the same clients as it makes in a fresh interpreter."""
+    if m.PYTHON in place.missing:
+        pytest.skip(place.missing[m.PYTHON])
+
+    def cold(function, wanted):
+        def says():
+            place.client.update_function_configuration(FunctionName=function.name, Description=m.name())
+            place.client.get_waiter("function_updated_v2").wait(FunctionName=function.name)
+            payload = function.call({})["payload"]
+            assert isinstance(payload, list), payload
+            return payload[1:] if payload[0] == wanted else None
+
+        return m.until(says, f"an interpreter whose SDK was loaded ahead: {wanted}")
+
+    kept = cold(place.function(m.PYTHON, CLIENTS), True)
+    fresh = cold(place.function(m.PYTHON, CLIENTS, Environment={"Variables": {"BOTO_CONFIG": "none"}}), False)
+    assert kept == fresh
+    assert kept[1:3] == ["mine", False] and kept[0][0][-1] > 50

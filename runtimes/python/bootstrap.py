@@ -242,6 +242,9 @@ def utc_now():
 class LoggingWatch(object):
     """Waits on sys.meta_path for the function's first `import logging`, to install AWS's root handler then."""
 
+    # The module when it has been loaded ahead, which a function does not see before it asks for it.
+    loaded = None
+
     def __init__(self, log):
         self.log = log
 
@@ -280,10 +283,17 @@ class LoggingLoader(object):
         return getattr(self.loader, name)
 
     def create_module(self, spec):
+        loaded = LoggingWatch.loaded
+        if loaded is not None and loaded.__file__ == spec.origin:
+            return loaded
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        self.loader.exec_module(module)
+        if module is LoggingWatch.loaded:
+            # Its records tell the time since it was loaded; in nanoseconds from 3.13 on.
+            module._startTime = time.time_ns() if isinstance(module._startTime, int) else time.time()
+        else:
+            self.loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self.loader
         install_logging(module, self.log)
 

@@ -184,18 +184,20 @@ def wait():
     what, path = os.environ.get("_MAYFLY_ZYGOTE"), os.environ["PYTHONPATH"]
     parent = zygote.Template() if what else None
     forget(set(USED) - FRESH)
-    kept = load_client()
-    if what == "sdk":
-        parked.preload_sdk()
+    with parked.KeptForkers():
+        kept = load_client()
+        if what == "sdk":
+            parked.preload_sdk()
     before = set(sys.modules)
     rehearse(kept)
     freeze()
     forget(set(USED) - before)
-    if parent is not None:
-        ahead = parent.serve()
-        zygote.seed_again()
-        if ahead:
-            rehearse(kept)
+    ahead = parent is not None and parent.serve()
+    parked.begin_as_fork(zygote)
+    if ahead:
+        rehearse(kept)
+        if what == "sdk":
+            parked.make_clients(parked.SERVICES[:1])
     api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     parked.await_assignment(Surroundings, api)
     api.socket.close()

@@ -111,10 +111,15 @@ def read_ahead(main, handler):
         pass
 
 
-# --- AWS's SDK ----------------------------------------------------------------------------------------------------------
+# --- what is loaded ahead -----------------------------------------------------------------------------------------------
 
 
-# What functions use most.
+# What functions use most, of the standard library and of AWS's services. Modules that import `logging` are not among them:
+# a function that does is given its handler then.
+STANDARD = (
+    "base64 copy csv dataclasses datetime decimal gzip hashlib hmac inspect pathlib queue random secrets string tempfile "
+    "traceback typing urllib.parse urllib.request uuid logging"
+).split()
 SERVICES = "s3 dynamodb sqs sns sts lambda secretsmanager ssm".split()
 
 
@@ -123,69 +128,145 @@ class Preloaded(object):
 
     # Names of modules, each with the folder that a function must not have another before.
     loaded = []
-    # Of the SDK.
-    folder = None
+    # What they want to have done when a process forks.
+    forkers = []
     argv = []
     # The function means something else by these names.
     foreign = False
 
+    @classmethod
+    def add(cls, folder, load):
+        """Has something in a folder loaded."""
+        before = set(sys.modules)
+        load()
+        after = set(sys.modules) - before
+        cls.loaded.append((frozenset(name.partition(".")[0] for name in after), folder))
+        for name in after:
+            namespace = getattr(sys.modules[name], "__dict__", None)
+            if type(namespace) is dict:
+                # What it warned of, functions shall be warned of.
+                namespace.pop("__warningregistry__", None)
+
+
+def preload(main, sdk):
+    """Imports what functions use most, with AWS's SDK or without."""
+    if main.PY2:
+        return
+    Preloaded.argv = command_line()
+    with KeptForkers():
+        Preloaded.add(os.path.dirname(os.__file__), lambda: load_standard(main))
+        if sdk:
+            preload_sdk()
+        else:
+            # It is given to the function that asks for it.
+            main.LoggingWatch.loaded = sys.modules.pop("logging")
+
 
 def preload_sdk():
     """Imports AWS's SDK and has it make clients, which is most of what functions do that use it."""
-    Preloaded.argv = command_line()
-    before = set(sys.modules)
+    from importlib.util import find_spec
+
+    folder = os.path.dirname(find_spec("boto3").submodule_search_locations[0])
+    Preloaded.add(folder, lambda: load_sdk(folder))
+
+
+class KeptForkers(object):
+    """What modules register to be done when a process forks is registered in the function's process: there are no threads
+    before that, and no locks that they could hold, and what it writes to would be copied in each fork."""
+
+    def __enter__(self):
+        # New in 3.7.
+        self.register = getattr(os, "register_at_fork", None)
+        if self.register is not None:
+            os.register_at_fork = self.keep
+
+    def __exit__(self, *_):
+        if self.register is not None:
+            os.register_at_fork = self.register
+
+    @staticmethod
+    def keep(**forkers):
+        Preloaded.forkers.append(forkers)
+
+
+def begin_as_fork(zygote):
+    """What those modules would have done in a fork, as far as it matters."""
+    zygote.seed_again()
+    for forkers in Preloaded.forkers:
+        os.register_at_fork(**forkers)
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        getattr(threading.main_thread(), "_set_native_id", bool)()
+
+
+def load_standard(main):
+    for name in STANDARD:
+        try:
+            main.import_module(name)
+        except ImportError:
+            pass  # Newer than this interpreter.
+
+
+def load_sdk(folder):
+    with KeptWork(folder):
+        make_clients(SERVICES)
+
+
+def make_clients(services):
     import boto3
 
-    Preloaded.folder = os.path.dirname(os.path.dirname(boto3.__file__))
     session = boto3.session.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
-    with KeptReading():
-        for service in SERVICES:
-            session.client(service)
-    after = set(sys.modules) - before
-    Preloaded.loaded.append((frozenset(name.partition(".")[0] for name in after), Preloaded.folder))
-    for name in after:
-        namespace = getattr(sys.modules[name], "__dict__", None)
-        if type(namespace) is dict:
-            # What it warned of, functions shall be warned of.
-            namespace.pop("__warningregistry__", None)
+    for service in services:
+        session.client(service)
 
 
-class KeptReading(object):
-    """What the SDK reads of its own folder meanwhile is read for all of its sessions: the descriptions of services, and which
-    there are. Otherwise each session reads them anew, which takes most of the time of making a client. All clients of one
-    session share what was read, so sharing it is nothing new to them; and nobody can change the files."""
+class KeptWork(object):
+    """What the SDK does anew for each session or client, and always with the same result, while it makes clients ahead is kept
+    for all of them: reading descriptions of services, building the rules for endpoints and the methods of clients from them,
+    translating names of events, and looking at the parameters of its own functions. Nobody changes any of it: clients of one
+    session share most of it anyway, and nobody can change the files."""
 
-    def __init__(self):
-        from botocore import loaders
-
-        self.reading = True
-        self.files, self.services = {}, {}
-        self.wrap(loaders.JSONFileLoader, "load_file", self.load_file)
-        self.wrap(loaders.Loader, "list_available_services", self.list_services)
+    def __init__(self, folder):
+        self.folder, self.keeping = folder + "/", True
+        self.files, self.services, self.made = {}, {}, {}
+        self.rules, self.functions, self.events = {}, {}, {}
+        self.wrap("loaders", "JSONFileLoader", "load_file", self.load_file)
+        self.wrap("loaders", "Loader", "list_available_services", self.list_services)
+        self.wrap("client", "ClientCreator", "_create_methods", self.make_from_service)
+        self.wrap("client", "ClientCreator", "_create_name_mapping", self.make_from_service)
+        self.wrap("endpoint_provider", "EndpointProvider", "__init__", self.make_rules)
+        self.wrap("hooks", "EventAliaser", "_alias_event_name", self.alias)
+        self.wrap("hooks", None, "accepts_kwargs", self.takes_all)
 
     def __enter__(self):
         pass
 
     def __exit__(self, *_):
-        self.reading = False
+        self.keeping = False
 
     @staticmethod
-    def wrap(kind, name, method):
+    def wrap(module, kind, name, method):
         from functools import wraps
+        from importlib import import_module
 
-        original = getattr(kind, name)
+        try:
+            place = import_module("botocore." + module)
+            place = getattr(place, kind) if kind else place
+            original = getattr(place, name)
+        except (ImportError, AttributeError):
+            return  # Another version of the SDK, which does it in another way.
 
         @wraps(original)
-        def wrapped(self, argument):
-            return method(original, self, argument)
+        def wrapped(*arguments, **named):
+            return method(original, *arguments, **named)
 
-        setattr(kind, name, wrapped)
+        setattr(place, name, wrapped)
 
     def load_file(self, original, loader, path):
         if path in self.files:
             return self.files[path]
         found = original(loader, path)
-        if self.reading and found is not None and path.startswith(Preloaded.folder + "/"):
+        if self.keeping and found is not None and path.startswith(self.folder):
             self.files[path] = found
         return found
 
@@ -195,14 +276,56 @@ class KeptReading(object):
         if (places, kind) in self.services:
             return list(self.services[places, kind])
         found = original(loader, kind)
-        if self.reading:
+        if self.keeping:
             self.services[places, kind] = list(found)
+        return found
+
+    def make_from_service(self, original, creator, service):
+        key = original.__name__, type(creator), service.service_name
+        description = service._service_description
+        known, made = self.made.get(key, (None, None))
+        if known is not description:
+            made = original(creator, service)
+            if self.keeping:
+                self.made[key] = description, made
+        # The session's handlers may add to it.
+        return dict(made)
+
+    def make_rules(self, original, provider, ruleset_data, partition_data, **more):
+        rules, partitions, others, made = self.rules.get(id(ruleset_data), (None, None, None, None))
+        if rules is ruleset_data and partitions is partition_data and others == more:
+            vars(provider).update(made)
+            return
+        original(provider, ruleset_data, partition_data, **more)
+        if self.keeping:
+            self.rules[id(ruleset_data)] = ruleset_data, partition_data, more, dict(vars(provider))
+
+    def alias(self, original, aliaser, name):
+        if name in aliaser._alias_name_cache:
+            return aliaser._alias_name_cache[name]
+        if name in self.events and aliaser._event_aliases == self.aliases:
+            return self.events[name]
+        found = original(aliaser, name)
+        if self.keeping:
+            self.events[name], self.aliases = found, aliaser._event_aliases
+        return found
+
+    def takes_all(self, original, function):
+        function = getattr(function, "__func__", function)
+        try:
+            if function in self.functions:
+                return self.functions[function]
+        except TypeError:
+            return original(function)  # One that cannot be a key.
+        found = original(function)
+        if self.keeping:
+            self.functions[function] = found
         return found
 
 
 def brings_its_own():
     """Whether the function could mean another module by the name of one that has been loaded, or loads it otherwise."""
-    if Preloaded.folder and any(name.startswith("BOTO") for name in os.environ):
+    if "boto3" in sys.modules and any(name.startswith("BOTO") for name in os.environ):
         return True
     return any(is_hidden(names, folder) for names, folder in Preloaded.loaded)
 
@@ -215,6 +338,8 @@ def is_hidden(names, folder):
         try:
             found = os.listdir(before)
         except OSError:
+            if os.path.exists(before):
+                return True  # A file of modules.
             continue
         if any(name.partition(".")[0] in names for name in found):
             return True
@@ -328,12 +453,13 @@ def fork(main, what):
     import mayfly_zygote as zygote
 
     parent = zygote.Template()
-    if what == "sdk":
-        preload_sdk()
+    preload(main, what == "sdk")
     get_ready(main)
     ahead = parent.serve()
-    zygote.seed_again()
+    begin_as_fork(zygote)
     if ahead:
         # Once more, for what the fork has of its own.
         rehearse(main)
+        if what == "sdk":
+            make_clients(SERVICES[:1])
     del sys.modules["mayfly_zygote"]

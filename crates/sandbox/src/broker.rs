@@ -3,13 +3,15 @@
 //! It answers one request at a time on a SEQPACKET socket (its standard input), holds a *lease* per sandbox
 //! whose other end the host has, and ends when the socket closes: it kills everything and removes the cgroups.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::mount::MountFlags;
 use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,14 @@ const RETRY: Duration = Duration::from_millis(2);
 const END_WAIT: Duration = Duration::from_secs(2);
 /// How long it tries at its start to remove what a dead instance left; that may be dying this very moment.
 const STALE_WAIT: Duration = Duration::from_millis(500);
+
+/// Names what the host sends among what is waited for; sandboxes are numbered from 1.
+const EVENT_OF_HOST: u64 = 0;
+/// Descriptors that are kept for long have numbers from this on, so that a clone's own are below: what is above the highest
+/// number that a clone keeps is never copied to it.
+const KEPT_FROM: RawFd = 64;
+/// Events that are taken note of at once.
+const EVENTS_MAX: usize = 256;
 
 /// What the host sends first.
 #[derive(Debug, Serialize, Deserialize)]
@@ -247,7 +257,13 @@ struct Broker {
     slots: Slots,
     /// The mount namespace that the broker lives in.
     home: OwnedFd,
-    sandboxes: Vec<Entry>,
+    /// The socket to the host, and of each sandbox its init and its lease as long as there is something to wait for.
+    watch: OwnedFd,
+    /// A clone tells by it that it has a table of descriptors of its own.
+    parted: (OwnedFd, OwnedFd),
+    sandboxes: HashMap<u64, Entry>,
+    /// Those that the host has let go of.
+    leaving: Vec<u64>,
     next_id: u64,
 }
 
@@ -354,23 +370,26 @@ impl Broker {
             idmap,
             slots,
             home,
-            sandboxes: Vec::new(),
+            watch: epoll::create(epoll::CreateFlags::CLOEXEC).step("epoll")?,
+            parted: rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?,
+            sandboxes: HashMap::new(),
+            leaving: Vec::new(),
             next_id: 1,
         })
     }
 
     fn run(&mut self, socket: &OwnedFd) -> Result<(), Fault> {
+        self.wait_for(socket, EVENT_OF_HOST).step("epoll")?;
         loop {
-            let (first, ended) = self.wait(socket).step("poll")?;
-            for at in ended {
-                self.settle(at);
+            let (first, changed) = self.wait().step("epoll")?;
+            for id in changed {
+                self.settle(id).step("epoll")?;
             }
-            // The broker of a nursery is the last parent of what its zygote left; inits reaped here are seen to be gone.
-            while rustix::process::getpid().is_init() && sys::reap(false).is_some() {}
-            self.sandboxes
-                .retain(|entry| !(entry.dead && entry.released && clean(entry)));
-            self.slots
-                .keep_used(self.sandboxes.iter().map(|entry| entry.slot));
+            // The broker of a nursery is the last parent of what its zygote left; inits reaped here are seen to be gone. To look
+            // for them takes longer the more there are, and nobody misses them before.
+            let reaper = rustix::process::getpid().is_init() && !self.leaving.is_empty();
+            while reaper && sys::reap(false).is_some() {}
+            self.forget_the_gone();
             if !first {
                 continue;
             }
@@ -396,73 +415,106 @@ impl Broker {
         }
     }
 
+    fn wait_for(&self, fd: impl AsFd, event: u64) -> rustix::io::Result<()> {
+        let data = epoll::EventData::new_u64(event);
+        epoll::add(&self.watch, fd, data, epoll::EventFlags::IN)
+    }
+
     /// Waits for the host, for the end of an init, or for a lease to be dropped.
-    fn wait(&self, socket: &OwnedFd) -> io::Result<(bool, Vec<usize>)> {
-        let mut fds = vec![PollFd::new(socket, PollFlags::IN)];
-        let mut owners = Vec::new();
-        for (at, entry) in self.sandboxes.iter().enumerate() {
-            if !entry.dead {
-                fds.push(PollFd::new(&entry.init, PollFlags::IN));
-                owners.push(at);
-            }
-            if !entry.released {
-                fds.push(PollFd::new(&entry.lease, PollFlags::IN));
-                owners.push(at);
-            }
-        }
+    fn wait(&self) -> io::Result<(bool, Vec<u64>)> {
         // The init of a nursery's sandbox ends when we have reaped what a zygote that is gone had put into it.
         let reaper = rustix::process::getpid().is_init();
-        let busy = self
-            .sandboxes
+        let busy = |id| {
+            self.sandboxes
+                .get(id)
+                .is_some_and(|entry| entry.dead || reaper)
+        };
+        let limit = self
+            .leaving
             .iter()
-            .any(|entry| entry.released && (entry.dead || reaper));
-        let limit = busy.then(|| channel::timespec(RETRY));
-        match rustix::event::poll(&mut fds, limit.as_ref()) {
+            .any(busy)
+            .then(|| channel::timespec(RETRY));
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        match epoll::wait(&self.watch, spare_capacity(&mut events), limit.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        let mut ended: Vec<usize> = fds[1..]
-            .iter()
-            .zip(owners)
-            .filter_map(|(fd, at)| ready(fd).then_some(at))
-            .collect();
-        ended.dedup();
-        Ok((ready(&fds[0]), ended))
+        let events = events.iter().map(|event| event.data.u64());
+        let (host, sandboxes): (Vec<u64>, Vec<u64>) =
+            events.partition(|event| *event == EVENT_OF_HOST);
+        Ok((!host.is_empty(), sandboxes))
     }
 
     /// Notes what happened to a sandbox.
-    fn settle(&mut self, at: usize) {
-        let entry = &mut self.sandboxes[at];
+    fn settle(&mut self, id: u64) -> rustix::io::Result<()> {
+        let Some(entry) = self.sandboxes.get_mut(&id) else {
+            return Ok(());
+        };
         if !entry.released
             && channel::wait_readable(&entry.lease, Some(Duration::ZERO)).unwrap_or(true)
         {
             entry.released = true;
+            epoll::delete(&self.watch, &entry.lease)?;
+            self.leaving.push(id);
         }
         if entry.released && !entry.dead {
             kill(entry);
         }
         if !entry.dead && reap(&entry.init, WaitIdOptions::NOHANG) {
             entry.dead = true;
+            epoll::delete(&self.watch, &entry.init)?;
         }
+        Ok(())
+    }
+
+    /// Forgets the sandboxes of which nothing is left.
+    fn forget_the_gone(&mut self) {
+        let (sandboxes, slots) = (&mut self.sandboxes, &mut self.slots);
+        self.leaving.retain(|id| {
+            let gone = |entry: &Entry| entry.dead && clean(entry);
+            if !sandboxes.get(id).is_none_or(gone) {
+                return true;
+            }
+            if let Some(entry) = sandboxes.remove(id) {
+                slots.free.push(entry.slot);
+            }
+            false
+        });
     }
 
     fn create(&mut self, spec: &Spec, how: How) -> Result<(Reply, Vec<OwnedFd>), Fault> {
-        let (root, id) = (Path::new(HOST), format!("{}-{}", spec.name, self.next_id));
-        self.next_id += 1;
         rootfs::make_targets(spec, self.files, self.owner)?;
         let slot = self.slots.take()?;
+        let made = self.create_in(slot, spec, how);
+        if made.is_err() {
+            self.slots.free.push(slot);
+        }
+        made
+    }
+
+    fn create_in(
+        &mut self,
+        slot: usize,
+        spec: &Spec,
+        how: How,
+    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+        let (root, id) = (Path::new(HOST), self.next_id);
+        self.next_id += 1;
         let (lease, lease_there) = channel::pair().step("socketpair")?;
-        let group = self.tree.create(root, &id, spec)?;
+        let lease = kept(lease)?;
+        let name = format!("{}-{id}", spec.name);
+        let group = self.tree.create(root, &name, spec)?;
         let made = self.fork(spec, how, slot, group.as_ref());
         if let (Err(_), Some(group)) = (&made, &group) {
             group.remove(root);
         }
-        let (pid, init, control, go) = made?;
-        let for_host = init.try_clone().step("dup");
+        let (pid, for_host, control, go) = made?;
         let go_for_host = how.outside.map(|_| go.try_clone().step("dup"));
+        let (init, go) = (kept(for_host.try_clone().step("dup")?)?, kept(go)?);
+        self.wait_for(&init, id).step("epoll")?;
+        self.wait_for(&lease, id).step("epoll")?;
         // From here on it is reaped and cleaned up, whatever happens to the answer.
-        self.sandboxes.push(Entry {
+        let entry = Entry {
             slot,
             init,
             lease,
@@ -470,11 +522,12 @@ impl Broker {
             group: group.clone(),
             dead: false,
             released: false,
-        });
+        };
+        self.sandboxes.insert(id, entry);
         let init = pid.as_raw_nonzero().get();
         Ok((
             Reply::Created { init, group },
-            [control, for_host?, lease_there]
+            [control, for_host, lease_there]
                 .into_iter()
                 .chain(go_for_host.transpose()?)
                 .collect(),
@@ -538,7 +591,8 @@ impl Broker {
             owner: self.owner,
             control,
             go,
-            userns: self.slots.user_namespace(slot),
+            userns: self.slots.user_namespace(slot)?,
+            parted: self.parted.1.as_fd(),
             idmap: self.idmap.as_ref().map(AsFd::as_fd),
             filter: &self.filter,
             best_effort: !how.outside.unwrap_or(group.is_some()),
@@ -548,7 +602,8 @@ impl Broker {
         } else {
             sys::CLONE_NEW_ALL
         };
-        let made = sys::clone3(flags, unified.as_ref().map(AsFd::as_fd)).step("clone3")?;
+        let unified = unified.as_ref().map(AsFd::as_fd);
+        let made = sys::clone3(flags | sys::CLONE_FILES, unified).step("clone3")?;
         let Some((pid, pidfd)) = made else {
             init::run(&seed)
         };
@@ -558,10 +613,12 @@ impl Broker {
             }
             _ => Ok(()),
         };
+        let parted = self.wait_until_parted(&pidfd);
+        drop(seed);
         if how.outside.is_some() {
-            return Ok((pid, pidfd, control_there, go_there));
+            return parted.map(|()| (pid, pidfd, control_there, go_there));
         }
-        let started = attached.and_then(|()| {
+        let started = parted.and(attached).and_then(|()| {
             rustix::io::write(&go_there, b"g")
                 .step("starting the init")
                 .map(drop)
@@ -575,16 +632,34 @@ impl Broker {
         Ok((pid, pidfd, control_there, go_there))
     }
 
+    /// Waits until a clone has a table of descriptors of its own. Before that we may not close what it needs.
+    fn wait_until_parted(&self, clone: &OwnedFd) -> Result<(), Fault> {
+        let fds = &mut [
+            PollFd::new(&self.parted.0, PollFlags::IN),
+            PollFd::new(clone, PollFlags::IN),
+        ];
+        rustix::io::retry_on_intr(|| rustix::event::poll(fds, None)).step("poll")?;
+        if fds[0].revents().is_empty() {
+            return Err(Fault {
+                step: "a clone ended at once".to_owned(),
+                errno: libc::ECHILD,
+            });
+        }
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.parted.0, &mut [0]))
+            .step("reading")
+            .map(drop)
+    }
+
     /// Kills everything and removes every trace.
     fn end(&mut self) {
-        for entry in &self.sandboxes {
+        for entry in self.sandboxes.values() {
             kill(entry);
         }
         if rustix::process::getpid().is_init() {
             // Our own end is that of everything in the nursery.
             return;
         }
-        for entry in &mut self.sandboxes {
+        for entry in self.sandboxes.values_mut() {
             if !entry.dead {
                 entry.dead = reap(&entry.init, WaitIdOptions::empty());
             }
@@ -655,32 +730,28 @@ fn enter_namespaces() -> Result<Mode, String> {
     Ok(Mode::UserNamespace)
 }
 
-/// Makes a user namespace with these (inside, outside) ids by a child that ends at once.
+/// The same descriptor, out of the way of those that a clone keeps.
+fn kept(fd: OwnedFd) -> Result<OwnedFd, Fault> {
+    rustix::io::fcntl_dupfd_cloexec(&fd, KEPT_FROM).step("dup")
+}
+
+/// Makes a user namespace with these (inside, outside) ids.
 fn make_user_namespace(
     uids: &[(u32, u32)],
     gids: &[(u32, u32)],
     proc: &str,
 ) -> Result<OwnedFd, Fault> {
-    let (go, go_there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?;
-    let Some((pid, pidfd)) = sys::clone3(sys::CLONE_NEWUSER, None).step("clone3")? else {
-        drop(go_there);
-        // Ends when the parent closes its end.
-        let _ = rustix::io::read(&go, &mut [0]);
-        sys::exit_now(0);
-    };
-    let dir = format!("{proc}/{}", pid.as_raw_nonzero());
+    let inside = sys::InUserNamespace::start().step("clone")?;
+    let dir = format!("{proc}/{}", inside.pid.as_raw_nonzero());
     let lines = |ids: &[(u32, u32)]| {
         ids.iter()
             .map(|(inside, outside)| format!("{inside} {outside} 1\n"))
             .collect::<String>()
     };
-    let made = fs::write(format!("{dir}/uid_map"), lines(uids))
-        .step("uid_map")
-        .and_then(|()| fs::write(format!("{dir}/gid_map"), lines(gids)).step("gid_map"))
-        .and_then(|()| fs::File::open(format!("{dir}/ns/user")).step("user namespace"));
-    drop(go_there);
-    reap(&pidfd, WaitIdOptions::empty());
-    made.map(OwnedFd::from)
+    fs::write(format!("{dir}/uid_map"), lines(uids)).step("uid_map")?;
+    fs::write(format!("{dir}/gid_map"), lines(gids)).step("gid_map")?;
+    let namespace = fs::File::open(format!("{dir}/ns/user")).step("user namespace")?;
+    Ok(OwnedFd::from(namespace))
 }
 
 /// Host ids: one pair (function and init) per living sandbox, each with its user namespace, used again and again.
@@ -735,22 +806,13 @@ impl Slots {
                 make_user_namespace(&[(rootfs::USER, 0)], &[(rootfs::GROUP, 0)], proc)?
             }
         };
-        self.made.push(made);
+        self.made.push(kept(made)?);
         Ok(slot)
     }
 
-    fn user_namespace(&self, slot: usize) -> BorrowedFd<'_> {
-        self.made[slot].as_fd()
-    }
-
-    /// Frees every slot that no living sandbox uses.
-    fn keep_used(&mut self, used: impl Iterator<Item = usize>) {
-        let mut free = vec![true; self.made.len()];
-        used.for_each(|slot| free[slot] = false);
-        self.free = (0..self.made.len())
-            .rev()
-            .filter(|slot| free[*slot])
-            .collect();
+    /// For a clone, which keeps it.
+    fn user_namespace(&self, slot: usize) -> Result<OwnedFd, Fault> {
+        self.made[slot].try_clone().step("dup")
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn send<T: Serialize>(
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    let mut bytes = vec![0; next_length(&socket)?.min(MESSAGE_BYTES_MAX)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let got = rustix::io::retry_on_intr(|| {
@@ -113,6 +113,18 @@ pub(crate) fn receive<T: DeserializeOwned>(
     }
     let message = serde_json::from_slice(&bytes[..length]).map_err(io::Error::other)?;
     Ok(Some((message, fds)))
+}
+
+/// The length of the next message, which it waits for; 0 when the other side is gone.
+fn next_length(socket: impl AsFd) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let peeked =
+        rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut [0_u8; 1][..], flags));
+    match peeked {
+        Ok((_, length)) => Ok(length),
+        Err(rustix::io::Errno::CONNRESET) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Waits until `fd` is readable or hung up; false when the time is over first.

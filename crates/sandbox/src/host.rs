@@ -232,9 +232,9 @@ impl Host {
             charge,
             counted: AtomicU64::new(0),
             look: AtomicU64::new(0),
+            next_look: AtomicU64::new(warden::NEVER),
             kills: AtomicU64::new(0),
         });
-        self.shared.warden.watch(&inner);
         Ok(Sandbox {
             inner,
             listeners,
@@ -411,8 +411,10 @@ pub(crate) struct Inner {
     charge: Option<Charge>,
     /// The charge when its memory was counted last.
     counted: AtomicU64,
-    /// When it is to be looked at again, as the warden counts.
+    /// When it is due to be looked at again, as the warden counts.
     pub(crate) look: AtomicU64,
+    /// The look that the warden has planned.
+    pub(crate) next_look: AtomicU64,
     /// Times the warden killed.
     kills: AtomicU64,
 }

@@ -78,7 +78,9 @@ pub(crate) struct Seed<'a> {
     pub control: OwnedFd,
     /// From the broker: one byte when it may go on; hung up when the broker dies.
     pub go: OwnedFd,
-    pub userns: BorrowedFd<'a>,
+    pub userns: OwnedFd,
+    /// Told by one byte when the clone has a table of descriptors of its own.
+    pub parted: BorrowedFd<'a>,
     pub idmap: Option<BorrowedFd<'a>>,
     pub filter: &'a Filter,
     /// No cgroup counts processes or memory.
@@ -123,7 +125,9 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
         2,
     ];
     keep.extend(seed.idmap.map(|fd| fd.as_raw_fd()));
-    sys::close_all_except(&keep).step("closing descriptors")?;
+    let parted = seed.parted.as_raw_fd();
+    sys::part_with_all_except(&keep, || sys::write_raw(parted, b"p"))
+        .step("closing descriptors")?;
     let mut byte = [0];
     match rustix::io::retry_on_intr(|| rustix::io::read(&seed.go, &mut byte))
         .step("waiting for the broker")?
@@ -171,7 +175,7 @@ fn namespaces(seed: &Seed<'_>) -> Result<Vec<OwnedFd>, Fault> {
         .iter()
         .map(|name| own(name).map(OwnedFd::from))
         .collect::<Result<Vec<_>, _>>()?;
-    all.push(seed.userns.try_clone_to_owned().step("dup")?);
+    all.push(seed.userns.try_clone().step("dup")?);
     Ok(all)
 }
 
@@ -274,7 +278,7 @@ fn sockets(spec: &Spec) -> Result<Vec<OwnedFd>, Fault> {
 
 /// Enters the user namespace and keeps only what starting processes as the function's user needs.
 fn drop_privileges(seed: &Seed<'_>) -> Result<(), Fault> {
-    rustix::thread::move_into_link_name_space(seed.userns, Some(LinkNameSpaceType::User))
+    rustix::thread::move_into_link_name_space(seed.userns.as_fd(), Some(LinkNameSpaceType::User))
         .step("user namespace")?;
     let needed = match seed.mode {
         Mode::Root => {

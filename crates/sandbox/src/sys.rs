@@ -17,6 +17,8 @@ pub(crate) const CLONE_NEW_ALL: u64 = (libc::CLONE_NEWPID
 pub(crate) const CLONE_NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 pub(crate) const CLONE_NEWPID: u64 = libc::CLONE_NEWPID as u64;
 pub(crate) const CLONE_NEWNS: u64 = libc::CLONE_NEWNS as u64;
+/// Shares the table of descriptors. The child must leave it by [`part_with_all_except`] before either of the two closes any.
+pub(crate) const CLONE_FILES: u64 = libc::CLONE_FILES as u64;
 
 /// `struct clone_args` up to the cgroup field (Linux 5.7).
 #[repr(C)]
@@ -81,6 +83,54 @@ pub(crate) fn clone3(
     Ok(Some((pid, pidfd)))
 }
 
+/// A process that does nothing, in a user namespace of its own. It ends when this is dropped, or with us.
+pub(crate) struct InUserNamespace {
+    pub pid: Pid,
+    _stack: Vec<u128>,
+}
+
+impl InUserNamespace {
+    /// It shares memory and descriptors with us, so that neither has to be copied.
+    pub fn start() -> io::Result<InUserNamespace> {
+        /// Until it is killed, or its parent is another one by now.
+        extern "C" fn wait(parent: *mut libc::c_void) -> libc::c_int {
+            // SAFETY: no call touches memory, nor fails and sets `errno`, which is ours.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                while libc::getppid().unsigned_abs() as usize == parent.addr() {
+                    libc::syscall(libc::SYS_pause);
+                }
+            }
+            0
+        }
+        const STACK_BYTES: usize = 16 << 10;
+        let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
+        let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
+        // SAFETY: the child runs `wait` alone, on a stack of its own, whose end is given and which lives until it is reaped.
+        let pid = unsafe {
+            let top = stack.as_mut_ptr_range().end.cast();
+            let us = std::ptr::without_provenance_mut(libc::getpid().unsigned_abs() as usize);
+            libc::clone(wait, top, flags, us)
+        };
+        check(pid.into())?;
+        Ok(InUserNamespace {
+            pid: Pid::from_raw(pid).expect("clone returns a positive pid"),
+            _stack: stack,
+        })
+    }
+}
+
+impl Drop for InUserNamespace {
+    fn drop(&mut self) {
+        // Until it is reaped the number is its own. Neither can fail.
+        let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+        let end = rustix::process::WaitIdOptions::EXITED;
+        let _ = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), end)
+        });
+    }
+}
+
 /// `fork`, under the same rule as [`clone3`]: `None` in the child.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: the callers are single-threaded, so the child may go on as a normal process.
@@ -137,11 +187,20 @@ pub(crate) fn write_raw(fd: RawFd, bytes: &[u8]) {
 
 /// Closes every descriptor from 0 that is not in `keep`. Only for a child that will not run the owners' destructors.
 pub(crate) fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
+    part_with_all_except(keep, || {})
+}
+
+/// The same for a child that shares its table with its parent: it gets one of its own, and says so by `parted`. What is above
+/// the highest of `keep` costs nothing, as it is not even copied.
+pub(crate) fn part_with_all_except(keep: &[RawFd], parted: impl FnOnce()) -> io::Result<()> {
     let mut keep: Vec<u32> = keep
         .iter()
         .filter_map(|fd| u32::try_from(*fd).ok())
         .collect();
     keep.sort_unstable();
+    let above = keep.last().map_or(0, |fd| fd + 1);
+    close_range(above, u32::MAX, libc::CLOSE_RANGE_UNSHARE)?;
+    parted();
     let mut first = 0;
     for fd in keep {
         if fd > first {
@@ -149,7 +208,7 @@ pub(crate) fn close_all_except(keep: &[RawFd]) -> io::Result<()> {
         }
         first = fd + 1;
     }
-    close_range(first, u32::MAX, 0)
+    Ok(())
 }
 
 /// Marks every descriptor from `first` to be closed on exec.

@@ -1,6 +1,8 @@
 //! A thread that watches what no kernel limit covers: memory apart from `/tmp`, and all memory where no
 //! cgroup is to be had. It sleeps while every sandbox is frozen or empty.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -17,6 +19,8 @@ const GROWTH_BYTES_PER_MS: u64 = 2 << 20;
 const LOOK_MIN_MS: u64 = 10;
 /// The most time.
 const LOOK_MAX_MS: u64 = 250;
+/// When no look is planned.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 pub(crate) struct Warden {
     state: Arc<State>,
@@ -31,10 +35,15 @@ struct State {
 
 #[derive(Default)]
 struct Watched {
-    sandboxes: Vec<Weak<Inner>>,
-    /// When the next look is due; never, while every sandbox is idle.
-    next: Option<u64>,
+    /// The next look at each sandbox that is not idle; the earliest first.
+    looks: BinaryHeap<Reverse<Look>>,
     over: bool,
+}
+
+/// A look that is due. It counts only as long as it is the one that [`Inner::next_look`] tells of.
+struct Look {
+    due: u64,
+    sandbox: Weak<Inner>,
 }
 
 impl Warden {
@@ -54,16 +63,10 @@ impl Warden {
         }
     }
 
-    pub fn watch(&self, sandbox: &Arc<Inner>) {
-        self.state.lock().sandboxes.push(Arc::downgrade(sandbox));
-    }
-
     /// It may have become active. When it is due does not change by that: it may have grown before it was idle.
-    pub fn wake(&self, sandbox: &Inner) {
-        let due = sandbox.look.load(Ordering::Acquire);
+    pub fn wake(&self, sandbox: &Arc<Inner>) {
         let mut watched = self.state.lock();
-        if watched.next.is_none_or(|next| next > due) {
-            watched.next = Some(due);
+        if watched.plan(sandbox, sandbox.look.load(Ordering::Acquire)) {
             self.state.changed.notify_one();
         }
     }
@@ -82,6 +85,45 @@ impl Drop for Warden {
     }
 }
 
+impl Watched {
+    /// Plans a look unless there is an earlier one; says whether it is the earliest of all.
+    fn plan(&mut self, sandbox: &Arc<Inner>, due: u64) -> bool {
+        if sandbox.next_look.load(Ordering::Relaxed) <= due {
+            return false;
+        }
+        sandbox.next_look.store(due, Ordering::Relaxed);
+        let earliest = self.next().is_none_or(|next| due < next);
+        self.looks.push(Reverse(Look {
+            due,
+            sandbox: Arc::downgrade(sandbox),
+        }));
+        earliest
+    }
+
+    fn next(&self) -> Option<u64> {
+        self.looks.peek().map(|Reverse(look)| look.due)
+    }
+
+    /// The sandboxes to be looked at now. Whoever becomes active from here on says so.
+    fn take_due(&mut self) -> Vec<Arc<Inner>> {
+        let now = now();
+        let mut due = Vec::new();
+        while self.next().is_some_and(|next| next <= now)
+            && let Some(Reverse(look)) = self.looks.pop()
+        {
+            let sandbox = look.sandbox.upgrade();
+            let is_next =
+                |sandbox: &Arc<Inner>| sandbox.next_look.load(Ordering::Relaxed) == look.due;
+            if let Some(sandbox) = sandbox.filter(is_next) {
+                sandbox.next_look.store(NEVER, Ordering::Relaxed);
+                due.push(sandbox);
+            }
+        }
+        due.retain(|sandbox| !sandbox.is_idle());
+        due
+    }
+}
+
 impl State {
     fn lock(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
@@ -90,30 +132,24 @@ impl State {
     fn run(&self) {
         let mut watched = self.lock();
         while !watched.over {
-            watched
-                .sandboxes
-                .retain(|sandbox| sandbox.strong_count() > 0);
-            let active: Vec<Arc<Inner>> = watched
-                .sandboxes
-                .iter()
-                .filter_map(Weak::upgrade)
-                .filter(|sandbox| !sandbox.is_idle())
-                .collect();
-            // Whoever becomes active from here on says so.
-            watched.next = None;
+            let due = watched.take_due();
             drop(watched);
-            let next = active.iter().map(|sandbox| look(sandbox)).min();
-            drop(active);
+            let looked: Vec<_> = due.iter().map(|sandbox| (sandbox, look(sandbox))).collect();
             watched = self.lock();
-            watched.next = watched.next.into_iter().chain(next).min();
-            watched = self.rest(watched);
+            for (sandbox, next) in looked {
+                watched.plan(sandbox, next);
+            }
+            drop(watched);
+            // Perhaps with its last handle, whose end takes its time.
+            drop(due);
+            watched = self.rest(self.lock());
         }
     }
 
     /// Waits for the next look.
     fn rest<'a>(&'a self, mut watched: MutexGuard<'a, Watched>) -> MutexGuard<'a, Watched> {
         while !watched.over {
-            let wait = watched.next.map(|next| next.saturating_sub(now()));
+            let wait = watched.next().map(|next| next.saturating_sub(now()));
             watched = match wait {
                 Some(0) => break,
                 Some(wait) => {
@@ -131,12 +167,28 @@ impl State {
     }
 }
 
-/// Looks at a sandbox if that is due, and says when it is next.
-fn look(sandbox: &Inner) -> u64 {
-    let due = sandbox.look.load(Ordering::Acquire);
-    if due > now() {
-        return due;
+impl Ord for Look {
+    fn cmp(&self, other: &Look) -> std::cmp::Ordering {
+        self.due.cmp(&other.due)
     }
+}
+
+impl PartialOrd for Look {
+    fn partial_cmp(&self, other: &Look) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Look {
+    fn eq(&self, other: &Look) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Look {}
+
+/// Looks at a sandbox, and says when it is to be looked at next.
+fn look(sandbox: &Inner) -> u64 {
     sandbox.check_memory();
     let due = now() + until_look(sandbox);
     sandbox.look.store(due, Ordering::Release);

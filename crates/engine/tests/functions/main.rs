@@ -9,6 +9,7 @@ mod leaks;
 mod life;
 mod parked;
 mod prediction;
+mod preloaded;
 mod protocol;
 mod provisioned;
 mod templates;

@@ -9,7 +9,7 @@ use crate::bed::Bed;
 use crate::prediction::Minutes;
 
 /// Waits until a sandbox waits for anybody's function of this kind, and one for this function.
-async fn ahead(bed: &Bed, spec: &Arc<FunctionSpec>) {
+pub(crate) async fn ahead(bed: &Bed, spec: &Arc<FunctionSpec>) {
     bed.engine.expect(spec);
     waiting(bed, |slots| slots >= 2).await;
 }
@@ -34,7 +34,7 @@ def handler(event, context):
     fds = sorted(os.listdir('/proc/self/fd'), key=int)
     return json.dumps({
         'env': env, 'path': sys.path, 'argv': sys.argv, 'cwd': os.getcwd(), 'uid': os.getuid(), 'gid': os.getgid(),
-        'modules': sorted(m for m in sys.modules if 'mayfly' in m or m.startswith('ctypes')),
+        'modules': sorted(m for m in sys.modules if 'mayfly' in m or m == 'ctypes' and 'uuid' not in sys.modules),
         'finders': [getattr(finder, '__name__', type(finder).__name__) for finder in sys.meta_path],
         'loader': sorted(vars(__loader__)) if '__loader__' in globals() else None, 'file': __file__, 'name': __name__,
         'task': sorted(os.listdir('/var/task')), 'opt': os.listdir('/opt'), 'tmp': os.listdir('/tmp'),
