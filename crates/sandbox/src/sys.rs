@@ -122,9 +122,10 @@ impl InUserNamespace {
 
 impl Drop for InUserNamespace {
     fn drop(&mut self) {
-        // Until it is reaped the number is its own. Neither can fail.
+        // Until it is reaped the number is its own, so it cannot fail.
         let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
         let end = rustix::process::WaitIdOptions::EXITED;
+        // Nor can this: it is a child of ours.
         let _ = rustix::io::retry_on_intr(|| {
             rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), end)
         });
