@@ -331,6 +331,36 @@ def lambda_handler(event, context):
 """
 
 
+# A thread of a library that ends it before a fork (`pthread_atfork` calls this), as OpenBLAS does, and one that stays.
+AT_FORK = """
+import ctypes
+import os
+import threading
+
+STOP = threading.Event()
+thread = threading.Thread(target=STOP.wait, daemon=True)
+thread.start()
+PREPARE = ctypes.CFUNCTYPE(None)(lambda: (STOP.set(), thread.join()))
+if os.environ["ENDS_IT"] == "yes":
+    ctypes.CDLL(None).__register_atfork(PREPARE, None, None, None)
+
+def lambda_handler(event, context):
+    return len(os.listdir("/proc/self/task"))
+"""
+
+
+def test_threads_that_end_before_a_fork(function):
+    for ends, line in (("yes", "Restore Duration"), ("no", "Init Duration")):
+        one = function(
+            m.zipped({"lambda_function.py": AT_FORK}),
+            SnapStart={"ApplyOn": "PublishedVersions"},
+            Environment={"Variables": {"ENDS_IT": ends}},
+        )
+        reply = one.call({}, Qualifier=published(one))
+        assert line in reply["log"]
+        assert reply["payload"] == (1 if ends == "yes" else 2)
+
+
 def test_templates_end_at_once(fresh):
     server = fresh()
     client = server.client("lambda")

@@ -105,7 +105,9 @@ class Leftovers(object):
     def __init__(self, before):
         self.files = {}
         self.tmp = []
-        if len(os.listdir("/proc/self/task")) > 1:
+        if threads() > 1:
+            fork_in_vain()
+        if threads() > 1:
             raise Refused("init left threads running")
         try:
             os.waitpid(-1, os.WNOHANG)
@@ -162,6 +164,28 @@ class Leftovers(object):
                 with open(path, "wb") as file:
                     file.write(data)
             os.chmod(path, mode)
+
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+def fork_in_vain():
+    """Libraries that know of forks end their threads before each, by `pthread_atfork`, and start others when they are needed:
+    OpenBLAS does, which numpy loads. After this they have none, and every fork of the template would have come to the same.
+    Threads of anybody else are still there."""
+    import warnings
+
+    with warnings.catch_warnings():
+        # From 3.12 on Python warns of forks beside threads. This one does nothing.
+        warnings.simplefilter("ignore")
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass  # Init wants to hear of no children, or has heard of this one.
 
 
 def open_descriptors():
