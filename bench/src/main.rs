@@ -12,6 +12,7 @@ mod dependencies;
 mod floor;
 mod idle;
 mod mayfly;
+mod pandas;
 mod peers;
 mod process;
 mod s3;
@@ -73,6 +74,7 @@ const SECTIONS: &[(&str, Section)] = &[
     ("sdk", cold::with_sdk),
     ("awslambdaric", aws_client::measure),
     ("dependencies", dependencies::measure),
+    ("pandas", pandas::measure),
     ("burst", cold::burst),
     ("idle", idle::measure),
     ("clock", clock::measure),

@@ -60,19 +60,19 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 
 /// A folder with AWS's runtime client for the Python in /usr/bin.
 pub fn awslambdaric(bench: &Bench) -> Result<PathBuf> {
-    let folder = bench.downloads.join("awslambdaric");
-    if !folder.join("awslambdaric").is_dir() {
+    packages(bench, "awslambdaric", &[AWSLAMBDARIC])
+}
+
+/// A folder with packages from PyPI, and what they need, for the Python in /usr/bin.
+pub fn packages(bench: &Bench, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = bench.downloads.join(name);
+    if !folder.is_dir() {
+        let draft = tempfile::tempdir_in(&bench.downloads)?;
         let mut pip = Command::new("/usr/bin/python3");
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--only-binary",
-            ":all:",
-            "--target",
-        ]);
-        install(pip.arg(&folder).arg(AWSLAMBDARIC))?;
+        let options = ["--quiet", "--only-binary", ":all:", "--target"];
+        pip.args(["-m", "pip", "install"]).args(options);
+        install(pip.arg(draft.path()).args(packages))?;
+        std::fs::rename(draft.keep(), &folder)?;
     }
     Ok(folder)
 }
