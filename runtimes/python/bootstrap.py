@@ -51,6 +51,8 @@ class State(object):
 
     request_id = None
     tenant_id = None
+    # What a fork does not need any more. To free it would write to memory that is shared.
+    kept = ()
 
 
 def set_path():

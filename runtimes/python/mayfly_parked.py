@@ -448,6 +448,31 @@ def get_ready(main):
         pass  # Before 3.7.
 
 
+# How CPython 3.5 and later hand out memory for small objects: in pools of blocks of one size.
+POOL_BYTES = (16 if sys.version_info >= (3, 10) else 4) << 10
+POOL_HEAD_BYTES = 48
+BLOCK_BYTES = 16
+SMALL_BYTES_MAX = 512
+# Fillers of one size, for a memory that is handed out otherwise.
+FILLERS_MAX = 20000
+
+
+def fillers():
+    """Objects for all free places between others. What a fork allocates would be spread over these, and the memory around each
+    be copied; now it goes to memory of its own."""
+    made = []
+    for size in range(3 * BLOCK_BYTES, SMALL_BYTES_MAX + 1, BLOCK_BYTES):
+        in_row, last = 1, 0
+        for _ in range(FILLERS_MAX):
+            filler = bytes(size - sys.getsizeof(b""))
+            made.append(filler)
+            in_row = in_row + 1 if id(filler) == last + size else 1
+            if in_row >= (POOL_BYTES - POOL_HEAD_BYTES) // size:
+                break  # A whole pool.
+            last = id(filler)
+    return made
+
+
 def fork(main, what):
     """Gets ready once, then is forked; returns in every fork, which is an interpreter that waits by then."""
     import mayfly_zygote as zygote
@@ -455,6 +480,7 @@ def fork(main, what):
     parent = zygote.Template()
     preload(main, what == "sdk")
     get_ready(main)
+    main.State.kept = parent, zygote, globals(), fillers()
     ahead = parent.serve()
     begin_as_fork(zygote)
     if ahead:
