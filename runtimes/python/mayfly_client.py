@@ -26,7 +26,7 @@ OURS = ("mayfly_client", "bootstrap", "mayfly_parked", "mayfly_zygote")
 KIND = "AWS_LAMBDA_INITIALIZATION_TYPE"
 SNAP_START = "snap-start"
 # What this file and its like use of Python that the client may not.
-USED = ("_socket", "_struct", "gc", "struct")
+USED = ("_socket", "_struct", "gc", "select", "struct")
 # What `__main__` has before it is executed.
 USUAL = ("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__annotations__", "__builtins__")
 

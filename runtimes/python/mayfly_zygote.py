@@ -13,6 +13,7 @@ import _signal
 import _socket
 import json
 import os
+import select
 import stat
 
 CHANNEL = 4
@@ -32,6 +33,7 @@ TMP_FILES_MAX = 256
 ORDER_BYTES = 16
 AHEAD = b"ahead"
 FDS_MAX = 16
+WAKES_MAX = 4096
 
 
 class Refused(Exception):
@@ -281,6 +283,10 @@ class Template(object):
         self.channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, os.dup(CHANNEL))
         os.close(CHANNEL)
         os.set_inheritable(self.channel.fileno(), False)
+        # Signals write to it, so none is missed that comes just before we wait.
+        self.woken, self.wakes = os.pipe()
+        os.set_blocking(self.woken, False)
+        os.set_blocking(self.wakes, False)
         self.before = open_descriptors()
         self.ends = {}
         self.child_handler = _signal.getsignal(_signal.SIGCHLD)
@@ -303,8 +309,16 @@ class Template(object):
         """Forks whenever it is asked to. Returns in the children, inside of their sandboxes, and tells whether they are made
         ahead of a call."""
         _signal.signal(_signal.SIGCHLD, self.reap)
+        self.child_wakes = _signal.set_wakeup_fd(self.wakes)
+        events = select.poll()
+        events.register(self.channel, select.POLLIN)
+        events.register(self.woken, select.POLLIN)
         self.say(ready=True)
         while True:
+            if self.channel.fileno() not in [fd for fd, _event in events.poll()]:
+                # Children that ended; `reap` has been called.
+                os.read(self.woken, WAKES_MAX)
+                continue
             data, ancillary, _flags, _from = self.channel.recvmsg(ORDER_BYTES, _socket.CMSG_SPACE(4 * FDS_MAX))
             if not data:
                 os._exit(0)  # The host is gone, or wants no more of us.
@@ -343,6 +357,9 @@ class Template(object):
 
     def become_child(self, fds):
         _signal.signal(_signal.SIGCHLD, self.child_handler or _signal.SIG_DFL)
+        _signal.set_wakeup_fd(self.child_wakes)
+        os.close(self.woken)
+        os.close(self.wakes)
         os.setsid()
         for end in self.ends.values():
             os.close(end)
