@@ -71,8 +71,10 @@ pub fn packages(bench: &Bench, name: &str, packages: &[&str]) -> Result<PathBuf>
         let mut pip = Command::new("/usr/bin/python3");
         let options = ["--quiet", "--only-binary", ":all:", "--target"];
         pip.args(["-m", "pip", "install"]).args(options);
-        install(pip.arg(draft.path()).args(packages))?;
-        std::fs::rename(draft.keep(), &folder)?;
+        // Readable for functions, as the draft around it is not.
+        let made = draft.path().join(name);
+        install(pip.arg(&made).args(packages))?;
+        std::fs::rename(made, &folder)?;
     }
     Ok(folder)
 }
