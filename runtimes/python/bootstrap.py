@@ -291,10 +291,7 @@ class LoggingLoader(object):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        if module is LoggingWatch.loaded:
-            # Its records tell the time since it was loaded; in nanoseconds from 3.13 on.
-            module._startTime = time.time_ns() if isinstance(module._startTime, int) else time.time()
-        else:
+        if module is not LoggingWatch.loaded:
             self.loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self.loader
         install_logging(module, self.log)
@@ -305,6 +302,7 @@ def install_logging(logging, log):
     if not hasattr(logging, "Handler"):
         return  # A module of the function's own that is called logging.
     logging.Formatter.converter = time.gmtime
+    set_clock(logging)
 
     class LambdaHandler(logging.Handler):
         def emit(self, record):
@@ -332,6 +330,13 @@ def install_logging(logging, log):
     level = getattr(logging, log.level, None) if log.level else None
     if isinstance(level, int):
         root.setLevel(level)
+
+
+def set_clock(logging):
+    """Log records tell the time since `logging` was loaded, which may have been for nobody yet; from 3.13 on in nanoseconds."""
+    before = getattr(logging, "_startTime", None)
+    if before is not None:
+        logging._startTime = time.time() if isinstance(before, float) else time.time_ns()
 
 
 # What a LogRecord always carries; everything else came in as `extra`.

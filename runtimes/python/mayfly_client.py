@@ -15,7 +15,6 @@ FRESH = frozenset(sys.modules)
 
 import importlib
 import os
-import time
 
 import bootstrap as ours
 import mayfly_parked as parked
@@ -205,7 +204,8 @@ def wait():
     # Only an interpreter that starts makes of another path what it would make of it.
     parked.Preloaded.foreign |= os.environ.get("PYTHONPATH") != path
     parked.start_anew_if_foreign()
-    set_clock()
+    if "logging" in sys.modules:
+        ours.set_clock(sys.modules["logging"])
     sys.meta_path.insert(0, Compiled(kept))
     run()
 
@@ -245,11 +245,3 @@ def freeze():
 
     gc.collect()
     gc.freeze()
-
-
-def set_clock():
-    """Log records tell their time from when `logging` was imported."""
-    logging = sys.modules.get("logging")
-    before = getattr(logging, "_startTime", None)
-    if before is not None:
-        logging._startTime = time.time_ns() if isinstance(before, int) else time.time()
