@@ -501,18 +501,17 @@ impl Broker {
         let (root, id) = (Path::new(HOST), self.next_id);
         self.next_id += 1;
         let (lease, lease_there) = channel::pair().step("socketpair")?;
-        let lease = kept(lease)?;
+        let lease = kept(lease);
+        self.wait_for(&lease, id).step("epoll")?;
         let name = format!("{}-{id}", spec.name);
         let group = self.tree.create(root, &name, spec)?;
-        let made = self.fork(spec, how, slot, group.as_ref());
+        let made = self.fork(spec, how, slot, id, group.as_ref());
         if let (Err(_), Some(group)) = (&made, &group) {
             group.remove(root);
         }
-        let (pid, for_host, control, go) = made?;
+        let (pid, init, control, go) = made?;
+        let for_host = init.try_clone().step("dup");
         let go_for_host = how.outside.map(|_| go.try_clone().step("dup"));
-        let (init, go) = (kept(for_host.try_clone().step("dup")?)?, kept(go)?);
-        self.wait_for(&init, id).step("epoll")?;
-        self.wait_for(&lease, id).step("epoll")?;
         // From here on it is reaped and cleaned up, whatever happens to the answer.
         let entry = Entry {
             slot,
@@ -527,7 +526,7 @@ impl Broker {
         let init = pid.as_raw_nonzero().get();
         Ok((
             Reply::Created { init, group },
-            [control, for_host, lease_there]
+            [control, for_host?, lease_there]
                 .into_iter()
                 .chain(go_for_host.transpose()?)
                 .collect(),
@@ -571,6 +570,7 @@ impl Broker {
         spec: &Spec,
         how: How,
         slot: usize,
+        id: u64,
         group: Option<&Group>,
     ) -> Result<(Pid, OwnedFd, OwnedFd, OwnedFd), Fault> {
         let (control_there, control) = channel::pair().step("socketpair")?;
@@ -615,13 +615,15 @@ impl Broker {
         };
         let parted = self.wait_until_parted(&pidfd);
         drop(seed);
-        if how.outside.is_some() {
-            return parted.map(|()| (pid, pidfd, control_there, go_there));
-        }
-        let started = parted.and(attached).and_then(|()| {
-            rustix::io::write(&go_there, b"g")
+        let (pidfd, go_there) = (kept(pidfd), kept(go_there));
+        let watched = parted
+            .and(attached)
+            .and_then(|()| self.wait_for(&pidfd, id).step("epoll"));
+        let started = watched.and_then(|()| match how.outside {
+            Some(_) => Ok(()),
+            None => rustix::io::write(&go_there, b"g")
                 .step("starting the init")
-                .map(drop)
+                .map(drop),
         });
         if let Err(fault) = started {
             // It waits for our byte and ends when the pipe closes.
@@ -730,9 +732,9 @@ fn enter_namespaces() -> Result<Mode, String> {
     Ok(Mode::UserNamespace)
 }
 
-/// The same descriptor, out of the way of those that a clone keeps.
-fn kept(fd: OwnedFd) -> Result<OwnedFd, Fault> {
-    rustix::io::fcntl_dupfd_cloexec(&fd, KEPT_FROM).step("dup")
+/// The same descriptor, out of the way of those that a clone keeps if there is room. In their way it only costs time.
+fn kept(fd: OwnedFd) -> OwnedFd {
+    rustix::io::fcntl_dupfd_cloexec(&fd, KEPT_FROM).unwrap_or(fd)
 }
 
 /// Makes a user namespace with these (inside, outside) ids.
@@ -806,7 +808,7 @@ impl Slots {
                 make_user_namespace(&[(rootfs::USER, 0)], &[(rootfs::GROUP, 0)], proc)?
             }
         };
-        self.made.push(kept(made)?);
+        self.made.push(kept(made));
         Ok(slot)
     }
 
