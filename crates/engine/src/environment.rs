@@ -236,7 +236,7 @@ impl Environment {
         let sandbox = if furnished {
             sandbox
         } else {
-            let late = slots::late(shared, spec, false);
+            let late = slots::late(shared, spec);
             let attached =
                 tokio::task::spawn_blocking(move || sandbox.attach(late).map(|()| sandbox));
             attached.await.map_err(internal)?.map_err(internal)?

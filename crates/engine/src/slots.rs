@@ -98,10 +98,15 @@ impl Kind {
 
     /// Of the slots that a version fits, those that are furnished for it; one with a template needs none.
     pub(crate) fn furnished(&self, spec: &Arc<FunctionSpec>) -> Option<Kind> {
-        (!spec.wants_template()).then(|| Kind {
+        (!spec.wants_template()).then(|| self.for_version(spec))
+    }
+
+    /// Of the slots that a version fits, those with its files.
+    fn for_version(&self, spec: &Arc<FunctionSpec>) -> Kind {
+        Kind {
             owner: Owner::Version(spec.clone()),
             ..self.clone()
-        })
+        }
     }
 
     /// The forks of a version's template.
@@ -183,11 +188,13 @@ pub(crate) async fn slot_for(
         }
     }
     let kind = Kind::of(&shared.zygotes, spec);
-    let furnished = kind.furnished(spec);
-    let furnished = furnished.and_then(|kind| shared.slots.take(&kind));
+    let own = kind.for_version(spec);
+    let furnished = Some(&own).filter(|_| !spec.wants_template());
+    let furnished = furnished.and_then(|kind| shared.slots.take(kind));
     if let Some(slot) = furnished.or_else(|| shared.slots.take(&kind)) {
         return Ok(slot);
     }
+    let kind = own;
     if let Some(zygote) = shared
         .zygotes
         .ready(shared, &kind.runtime, kind.sdk)
@@ -268,17 +275,18 @@ impl Slot {
         let mut plan = plan(&kind.runtime, &name, shared.config.endpoint_port);
         shared.egress.plan(kind.network, &mut plan);
         let version = kind.version();
-        let (host, missing) = match &parent {
+        let host = match &parent {
             Some(parent) => {
-                let own = take_mounts(&mut plan);
-                let missing = version.map_or(own, |spec| late(shared, spec, true));
-                (parent.host.clone(), Some(missing))
+                // All of its nursery's have the runtime's files.
+                plan.mounts.clear();
+                parent.host.clone()
             }
-            None => {
-                let missing = version.map(|spec| late(shared, spec, false));
-                (shared.host.clone(), missing)
-            }
+            None => shared.host.clone(),
         };
+        let missing = version.map(|spec| late(shared, spec));
+        if let Some(missing) = &missing {
+            (plan.memory_bytes, plan.tmp_bytes) = (missing.memory_bytes, missing.tmp_bytes);
+        }
         let made = tokio::task::spawn_blocking(move || {
             let sandbox = host.create(plan)?;
             missing.map_or(Ok(()), |missing| sandbox.attach(missing))?;
@@ -376,7 +384,8 @@ impl Slot {
             }
         };
         let told = match &kind.owner {
-            Owner::Version(spec) => furnished_variables(spec),
+            // Who waits for it tells it everything at once.
+            Owner::Version(spec) if ahead => furnished_variables(spec),
             _ => Vec::new(),
         };
         let asked = stop.run_until_cancelled(slot.asked(&told));
@@ -471,36 +480,21 @@ pub(crate) fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox
     plan
 }
 
-/// Takes the mounts out of a plan for a nursery, whose broker may not see all files: they are attached.
-pub(crate) fn take_mounts(plan: &mut sandbox::Spec) -> Late {
-    Late {
-        mounts: std::mem::take(&mut plan.mounts),
-        tmp_bytes: plan.tmp_bytes,
-        memory_bytes: plan.memory_bytes,
-    }
-}
-
 /// The runtime's own files.
-fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
+pub(crate) fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
     let mount =
         |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
     runtime.mounts.iter().map(mount).collect()
 }
 
-/// What a slot lacks of a function, and with `runtime` the runtime's files too.
-pub(crate) fn late(shared: &Shared, spec: &FunctionSpec, runtime: bool) -> Late {
+/// What a slot lacks of a function.
+pub(crate) fn late(shared: &Shared, spec: &FunctionSpec) -> Late {
     let task = sandbox::Mount::read_only(&spec.code, "/var/task");
     let layers = spec.layers.as_ref();
     let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
-    let files = if runtime {
-        files(&spec.runtime)
-    } else {
-        Vec::new()
-    };
     let bytecode = shared.bytecode.mounts(spec, shared.now());
-    let mounts = [task].into_iter().chain(layers).chain(bytecode);
     Late {
-        mounts: mounts.chain(files).collect(),
+        mounts: [task].into_iter().chain(layers).chain(bytecode).collect(),
         tmp_bytes: u64::from(spec.ephemeral_mb) << 20,
         memory_bytes: u64::from(spec.memory_mb) << 20,
     }

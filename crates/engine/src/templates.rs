@@ -19,7 +19,7 @@ use crate::grant::Grant;
 use crate::launch::wrapper;
 use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::shared::Shared;
-use crate::slots::{Kind, late, plan};
+use crate::slots::{Kind, files, late, plan};
 use crate::spec::{Credentials, FunctionSpec, Initialization, Prepared, Status, Unprepared};
 use crate::variables::runtime_variables;
 
@@ -360,7 +360,8 @@ fn start(
         return Err(refused(&"it has a wrapper script"));
     }
     let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(|error| refused(&error));
-    let host = shared.host.nursery().map_err(|error| refused(&error))?;
+    let host = shared.host.nursery(files(&spec.runtime));
+    let host = host.map_err(|error| refused(&error))?;
     let mut env = runtime_variables(spec, spec.initialization, &placeholder(), stream, None);
     env.push(("_MAYFLY_TEMPLATE".to_owned(), "1".to_owned()));
     let mut plan = plan(&spec.runtime, name, shared.config.endpoint_port);
@@ -375,7 +376,7 @@ fn start(
         fds: vec![(TELEMETRY_FD, duplicate(&pipes.frames)?)],
     };
     let zygote = host
-        .zygote(plan, late(shared, spec, true), process)
+        .zygote(plan, late(shared, spec), process)
         .map_err(|error| refused(&error))?;
     let until = Instant::now() + spec.timeout.max(PREPARE_LIMIT_MIN);
     let message = loop {

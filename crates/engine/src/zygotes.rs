@@ -21,7 +21,7 @@ use sandbox::Process;
 
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::slots::{plan, take_mounts};
+use crate::slots::{files, plan};
 use crate::spec::FunctionSpec;
 use crate::templates::{self, Template};
 use crate::variables::zygote_variables;
@@ -219,11 +219,17 @@ fn memmem(text: &[u8], name: &[u8]) -> bool {
 
 /// Starts the nursery and the interpreter, and waits until that can be forked. Blocks.
 fn start(shared: &Shared, runtime: &Runtime, sdk: bool) -> Result<Arc<Template>, String> {
-    let host = shared.host.nursery().map_err(|error| error.to_string())?;
+    let host = shared.host.nursery(files(runtime));
+    let host = host.map_err(|error| error.to_string())?;
     let name = uuid::Uuid::new_v4().simple().to_string();
     let mut plan = plan(runtime, &name, shared.config.endpoint_port);
+    plan.mounts.clear();
     plan.listeners.clear();
-    let late = take_mounts(&mut plan);
+    let late = sandbox::Late {
+        mounts: Vec::new(),
+        tmp_bytes: plan.tmp_bytes,
+        memory_bytes: plan.memory_bytes,
+    };
     let said = memfd_create("zygote", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
     let process = Process {
         argv: runtime.waiting.clone().unwrap_or_default(),

@@ -100,7 +100,7 @@ pub(crate) struct How {
 /// What the broker answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// To the first message.
+    /// To the first message; the mount namespace that sandboxes are copies of comes along.
     Hello {
         mode: Mode,
         limits: Limits,
@@ -186,7 +186,7 @@ fn work(prepared: Result<Broker, Reply>, socket: &OwnedFd) -> Result<(), Fault> 
                 limits: broker.tree.limits(),
                 tree: broker.tree.clone(),
             };
-            channel::send(socket, &reply, &[]).step("answering")?;
+            channel::send(socket, &reply, &[broker.enclosure.as_fd()]).step("answering")?;
             let result = broker.run(socket);
             broker.end();
             result
@@ -257,6 +257,8 @@ struct Broker {
     slots: Slots,
     /// The mount namespace that the broker lives in.
     home: OwnedFd,
+    /// The one that it clones sandboxes in.
+    enclosure: OwnedFd,
     /// The socket to the host, and of each sandbox its init and its lease as long as there is something to wait for.
     watch: OwnedFd,
     /// A clone tells by it that it has a table of descriptors of its own.
@@ -360,7 +362,9 @@ impl Broker {
             idmap.as_ref().map(AsFd::as_fd),
             (&files.hello.resolv_conf, files.certificates.as_deref()),
         )?;
-        let home = rootfs::mount_namespace()?;
+        let home = rootfs::mount_namespace(Path::new(HOST))?;
+        let enclosure = rootfs::enclose()?;
+        rootfs::move_into(home.as_fd())?;
         Ok(Broker {
             mode,
             files: mode,
@@ -370,6 +374,7 @@ impl Broker {
             idmap,
             slots,
             home,
+            enclosure,
             watch: epoll::create(epoll::CreateFlags::CLOEXEC).step("epoll")?,
             parted: rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("pipe")?,
             sandboxes: HashMap::new(),
@@ -548,20 +553,19 @@ impl Broker {
         };
         let idmap = self.idmap.as_ref().map(AsFd::as_fd);
         let trees = rootfs::late_trees(mounts, idmap)?;
-        let enter = |namespace: &OwnedFd| {
-            rustix::thread::move_into_link_name_space(
-                namespace.as_fd(),
-                Some(rustix::thread::LinkNameSpaceType::Mount),
-            )
-            .step("mount namespace")
-        };
-        enter(there)?;
-        let placed = rootfs::place_late(mounts, &trees, tmp_bytes);
-        if enter(&self.home).is_err() {
+        let placed = self.away(there, || rootfs::place_late(mounts, &trees, tmp_bytes))?;
+        placed.map(|()| (Reply::Attached, Vec::new()))
+    }
+
+    /// Does something in another mount namespace.
+    fn away<T>(&self, there: &OwnedFd, f: impl FnOnce() -> T) -> Result<T, Fault> {
+        rootfs::move_into(there.as_fd())?;
+        let done = f();
+        if rootfs::move_into(self.home.as_fd()).is_err() {
             // Without its own view of the host the broker is of no more use: it ends, and everything with it.
             sys::exit_now(1);
         }
-        placed.map(|()| (Reply::Attached, Vec::new()))
+        Ok(done)
     }
 
     /// Clones the init; returns its pid, pidfd, the host's end of its socket and the end that lets it go on.
@@ -593,7 +597,6 @@ impl Broker {
             go,
             userns: self.slots.user_namespace(slot)?,
             parted: self.parted.1.as_fd(),
-            idmap: self.idmap.as_ref().map(AsFd::as_fd),
             filter: &self.filter,
             best_effort: !how.outside.unwrap_or(group.is_some()),
         };
@@ -603,10 +606,15 @@ impl Broker {
             sys::CLONE_NEW_ALL
         };
         let unified = unified.as_ref().map(AsFd::as_fd);
-        let made = sys::clone3(flags | sys::CLONE_FILES, unified).step("clone3")?;
-        let Some((pid, pidfd)) = made else {
-            init::run(&seed)
-        };
+        let trees = rootfs::own_trees(spec, self.idmap.as_ref().map(AsFd::as_fd))?;
+        let made = self.away(&self.enclosure, || {
+            match sys::clone3(flags | sys::CLONE_FILES, unified).step("clone3")? {
+                None => init::run(&seed, trees),
+                // What is the clone's too must not be closed yet.
+                Some((pid, pidfd)) => Ok((pid, pidfd, trees)),
+            }
+        })?;
+        let (pid, pidfd, trees) = made?;
         let attached = match group {
             Some(group) if unified.is_none() => {
                 group.attach(Path::new(HOST), pid.as_raw_nonzero().get())
@@ -614,7 +622,7 @@ impl Broker {
             _ => Ok(()),
         };
         let parted = self.wait_until_parted(&pidfd);
-        drop(seed);
+        drop((seed, trees));
         let (pidfd, go_there) = (kept(pidfd), kept(go_there));
         let watched = parted
             .and(attached)

@@ -28,12 +28,13 @@ const QUOTA_US_MIN: u64 = 1_000;
 pub(crate) enum Tree {
     /// One hierarchy.
     V2 { base: PathBuf },
-    /// A hierarchy per controller; `cpuacct` only counts and may be missing.
+    /// A hierarchy per controller.
     V1 {
         memory: PathBuf,
         cpu: PathBuf,
         pids: PathBuf,
-        cpuacct: Option<PathBuf>,
+        /// That of `cpu` has `cpuacct` too, which counts CPU time. A hierarchy only for that would cost more than it is worth.
+        counts: bool,
     },
     /// Nothing writable.
     None { why: String },
@@ -49,7 +50,7 @@ pub(crate) enum Group {
         memory: PathBuf,
         cpu: PathBuf,
         pids: PathBuf,
-        cpuacct: Option<PathBuf>,
+        counts: bool,
     },
 }
 
@@ -60,7 +61,8 @@ pub(crate) struct Counters {
     pub held_bytes: u64,
     /// The part of it that is shared memory or tmpfs files.
     pub shared_bytes: u64,
-    pub cpu_us: u64,
+    /// Where it is counted.
+    pub cpu_us: Option<u64>,
     pub oom_kills: u64,
 }
 
@@ -92,11 +94,15 @@ impl Tree {
     }
 
     fn v1(root: &Path, mounts: &str, name: &str) -> Result<Tree, String> {
-        let find = |controller: &str| -> Result<PathBuf, String> {
-            let point = mount_points(mounts, root, "cgroup")
-                .find(|(_, options)| options.split(',').any(|option| option == controller))
-                .map(|(point, _)| point)
+        fn has(options: &str, controller: &str) -> bool {
+            options.split(',').any(|have| have == controller)
+        }
+        let mut counts = false;
+        let mut find = |controller: &str| -> Result<PathBuf, String> {
+            let (point, options) = mount_points(mounts, root, "cgroup")
+                .find(|(_, options)| has(options, controller))
                 .ok_or_else(|| format!("cgroup v1 has no {controller} controller"))?;
+            counts |= controller == "cpu" && has(options, "cpuacct");
             let base = point.join(name);
             make_dir(&below(root, &base))
                 .map_err(|error| format!("{}: {error}", base.display()))?;
@@ -106,7 +112,7 @@ impl Tree {
             memory: find("memory")?,
             cpu: find("cpu")?,
             pids: find("pids")?,
-            cpuacct: find("cpuacct").ok(),
+            counts,
         })
     }
 
@@ -166,14 +172,8 @@ impl Tree {
         match self {
             Tree::V2 { base } => f(base),
             Tree::V1 {
-                memory,
-                cpu,
-                pids,
-                cpuacct,
-            } => [memory, cpu, pids]
-                .into_iter()
-                .chain(cpuacct)
-                .try_for_each(f),
+                memory, cpu, pids, ..
+            } => [memory, cpu, pids].into_iter().try_for_each(f),
             Tree::None { .. } => Ok(()),
         }
     }
@@ -182,15 +182,8 @@ impl Tree {
         match self {
             Tree::V2 { base } => vec![base],
             Tree::V1 {
-                memory,
-                cpu,
-                pids,
-                cpuacct,
-            } => [memory, cpu, pids]
-                .into_iter()
-                .chain(cpuacct)
-                .map(PathBuf::as_path)
-                .collect(),
+                memory, cpu, pids, ..
+            } => vec![memory, cpu, pids],
             Tree::None { .. } => Vec::new(),
         }
     }
@@ -240,12 +233,12 @@ impl Tree {
                 memory,
                 cpu,
                 pids,
-                cpuacct,
+                counts,
             } => Group::V1 {
                 memory: memory.join(id),
                 cpu: cpu.join(id),
                 pids: pids.join(id),
-                cpuacct: cpuacct.as_ref().map(|base| base.join(id)),
+                counts: *counts,
             },
             Tree::None { .. } => return Ok(None),
         };
@@ -274,7 +267,7 @@ impl Group {
             Group::V1 { pids: dir, .. } => write(&below(root, dir), "pids.max", &pids.to_string())?,
         }
         self.set_memory(root, 0, spec.memory_bytes + spec.tmp_bytes)?;
-        self.set_cpu(root, spec.cpu_millis)
+        self.set_cpu(root, None, spec.cpu_millis)
     }
 
     /// Limits memory and `/tmp` together. `/tmp` is charged to the group of whoever writes it, so it needs room of its
@@ -301,19 +294,8 @@ impl Group {
         match self {
             Group::V2 { dir } => vec![dir],
             Group::V1 {
-                memory,
-                cpu,
-                pids,
-                cpuacct,
-            } => {
-                // `cpu` and `cpuacct` are often one hierarchy.
-                let cpuacct = cpuacct.as_ref().filter(|dir| *dir != cpu);
-                [memory, cpu, pids]
-                    .into_iter()
-                    .chain(cpuacct)
-                    .map(PathBuf::as_path)
-                    .collect()
-            }
+                memory, cpu, pids, ..
+            } => vec![memory, cpu, pids],
         }
     }
 
@@ -341,24 +323,34 @@ impl Group {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// Sets the CPU share; 1000 is one CPU.
-    pub fn set_cpu(&self, root: &Path, millis: Option<u32>) -> Result<(), Fault> {
-        let quota = millis.map(quota);
+    /// Sets the CPU share; 1000 is one CPU. `before` is the last one, `None` of a new group. What stays is not written again:
+    /// for each write v1 looks at every group there is.
+    pub fn set_cpu(
+        &self,
+        root: &Path,
+        before: Option<u32>,
+        millis: Option<u32>,
+    ) -> Result<(), Fault> {
+        let ((quota_before, period_before), (quota, period)) =
+            (bandwidth(before), bandwidth(millis));
+        if (quota, period) == (quota_before, period_before) {
+            return Ok(());
+        }
         match self {
             Group::V2 { dir } => {
-                let text = match quota {
-                    Some((quota, period)) => format!("{quota} {period}"),
-                    None => format!("max {PERIOD_LONG_US}"),
-                };
-                write(&below(root, dir), "cpu.max", &text)
+                let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
+                write(&below(root, dir), "cpu.max", &format!("{quota} {period}"))
             }
             Group::V1 { cpu, .. } => {
                 let dir = below(root, cpu);
-                let Some((quota, period)) = quota else {
-                    return write(&dir, "cpu.cfs_quota_us", "-1");
-                };
-                write(&dir, "cpu.cfs_period_us", &period.to_string())?;
-                write(&dir, "cpu.cfs_quota_us", &quota.to_string())
+                if period != period_before {
+                    write(&dir, "cpu.cfs_period_us", &period.to_string())?;
+                }
+                if quota == quota_before {
+                    return Ok(());
+                }
+                let quota = quota.map_or("-1".to_owned(), |quota| quota.to_string());
+                write(&dir, "cpu.cfs_quota_us", &quota)
             }
         }
     }
@@ -386,25 +378,26 @@ impl Group {
                 Ok(Counters {
                     held_bytes: field(&stat, "anon") + shared_bytes,
                     shared_bytes,
-                    cpu_us: field(&read(&dir, "cpu.stat")?, "usage_usec"),
+                    cpu_us: Some(field(&read(&dir, "cpu.stat")?, "usage_usec")),
                     oom_kills: field(&read(&dir, "memory.events")?, "oom_kill"),
                 })
             }
             Group::V1 {
-                memory, cpuacct, ..
+                memory,
+                cpu,
+                counts,
+                ..
             } => {
                 let dir = below(root, memory);
                 let stat = read(&dir, "memory.stat")?;
                 let shared_bytes = field(&stat, "total_shmem");
-                let cpu_ns = match cpuacct {
-                    Some(cpuacct) => number(&read(&below(root, cpuacct), "cpuacct.usage")?),
-                    None => 0,
-                };
+                let cpu_ns = counts.then(|| read(&below(root, cpu), "cpuacct.usage"));
+                let cpu_ns = cpu_ns.transpose()?.map(|text| number(&text));
                 Ok(Counters {
                     // "rss" of v1 is anonymous memory only.
                     held_bytes: field(&stat, "total_rss") + shared_bytes,
                     shared_bytes,
-                    cpu_us: cpu_ns / 1000,
+                    cpu_us: cpu_ns.map(|ns| ns / 1000),
                     oom_kills: field(&read(&dir, "memory.oom_control")?, "oom_kill"),
                 })
             }
@@ -483,6 +476,14 @@ impl Charge {
         let mut digits = [0; 24];
         let length = self.0.read_at(&mut digits, 0).unwrap_or(0);
         std::str::from_utf8(&digits[..length]).map_or(0, number)
+    }
+}
+
+/// Quota and period in microseconds; without a share those that new groups have.
+fn bandwidth(millis: Option<u32>) -> (Option<u64>, u64) {
+    match millis.map(quota) {
+        Some((quota, period)) => (Some(quota), period),
+        None => (None, PERIOD_LONG_US),
     }
 }
 
@@ -686,7 +687,7 @@ mod tests {
         ] {
             assert_eq!(text(root, &format!("{dir}/{file}")), expected, "{file}");
         }
-        group.set_cpu(root, None).unwrap();
+        group.set_cpu(root, Some(289), None).unwrap();
         assert_eq!(text(root, &format!("{dir}/cpu.max")), "max 100000");
         group.attach(root, 42).unwrap();
         assert_eq!(text(root, &format!("{dir}/cgroup.procs")), "42");
@@ -722,7 +723,7 @@ mod tests {
         let expected = Counters {
             held_bytes: 1300,
             shared_bytes: 300,
-            cpu_us: 777,
+            cpu_us: Some(777),
             oom_kills: 1,
         };
         assert_eq!(group.counters(root.path()).unwrap(), expected);
@@ -744,7 +745,7 @@ mod tests {
         let mut tree = Tree::from_mounts(root, V1, "", "mayfly");
         assert_eq!(tree.limits(), Limits::CgroupV1);
         tree.enter_instance(root, "7-9").unwrap();
-        tree.create(root, "f-1", &spec()).unwrap();
+        let group = tree.create(root, "f-1", &spec()).unwrap().unwrap();
         let read = |path: &str| text(root, &format!("sys/fs/cgroup/{path}"));
         let memory = ((128 + 512) << 20) + OVERHEAD_BYTES;
         assert_eq!(
@@ -761,6 +762,26 @@ mod tests {
             "20000"
         );
         assert_eq!(read("pids/mayfly/7-9/f-1/pids.max"), "1025");
+
+        // What stays is not written again, and what does not is.
+        let (quota, period) = ("cpu.cfs_quota_us", "cpu.cfs_period_us");
+        for (before, after, written) in [
+            (Some(289), Some(289), ("", "")),
+            (Some(289), Some(72), ("7200", "100000")),
+            (None, Some(72), ("7200", "")),
+            (Some(72), None, ("-1", "")),
+            (Some(1000), None, ("-1", "100000")),
+            (Some(289), Some(1000), ("20000", "")),
+            (None, None, ("", "")),
+        ] {
+            let dir = root.join("sys/fs/cgroup/cpu,cpuacct/mayfly/7-9/f-1");
+            for file in [quota, period] {
+                fs::write(dir.join(file), "").unwrap();
+            }
+            group.set_cpu(root, before, after).unwrap();
+            let found = [quota, period].map(|file| fs::read_to_string(dir.join(file)).unwrap());
+            assert_eq!(found, [written.0, written.1], "{before:?} -> {after:?}");
+        }
     }
 
     #[test]

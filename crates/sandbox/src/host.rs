@@ -3,25 +3,25 @@
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::broker::{Hello, How, Ids, Nursery, Order, Reply};
+use crate::broker::{How, Ids, Nursery, Order, Reply};
 use crate::cgroup::{Charge, Group, OutsideGroup, Tree};
 use crate::channel::{self, Fault};
 use crate::child::{Child, Poised};
 use crate::init::{Answer, Request};
+use crate::line::Line;
 use crate::probe::Probe;
-use crate::spec::{Config, Error, Late, Limits, Mode, Mount, Process, Spec, Usage};
+use crate::spec::{Config, Error, Late, Limits, Mode, Mount, Process, Spec, Usage, late_mounts};
 use crate::warden::{self, Warden};
 
 /// How long the broker or an init may take for one request. They take a millisecond; a machine that is
 /// swapping takes longer.
-const ANSWER_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Host ids of one nursery: two for its zygote, two for each sandbox.
 const NURSERY_IDS: u32 = 4096;
 /// How long dropping a sandbox waits until nothing of it is left. The broker goes on trying after that.
@@ -36,7 +36,7 @@ pub struct Host {
 }
 
 struct Shared {
-    broker: Mutex<Broker>,
+    broker: Mutex<Line>,
     config: Config,
     mode: Mode,
     limits: Limits,
@@ -58,21 +58,17 @@ impl Drop for Shared {
     }
 }
 
-struct Broker {
-    socket: OwnedFd,
-    process: std::process::Child,
-}
-
 impl Host {
     /// Starts the broker. Blocks for a few milliseconds.
     pub fn start(config: &Config) -> Result<Host, Error> {
-        Host::with(config, None, None)
+        Host::with(config, None, None).map(|(host, _)| host)
     }
 
     /// Starts a nursery: its sandboxes can take in the children of a process of its own, a `Zygote`. It has a broker
-    /// of its own, in a user and a process namespace, and ends with its last handle and sandbox. Blocks for some ten
-    /// milliseconds.
-    pub fn nursery(&self) -> Result<Host, Error> {
+    /// of its own, in a user and a process namespace, and ends with its last handle and sandbox. All its sandboxes have
+    /// these read-only mounts, over folders that are there. Blocks for some ten milliseconds.
+    pub fn nursery(&self, mounts: Vec<Mount>) -> Result<Host, Error> {
+        late_mounts(&mounts)?;
         let (block, ids) = match self.shared.mode {
             Mode::UserNamespace => (None, None),
             Mode::Root => {
@@ -99,20 +95,54 @@ impl Host {
             }
         };
         let parent = (self.clone(), block);
-        Host::with(&self.shared.config, Some(Nursery { ids }), Some(parent))
+        let (nursery, enclosure) =
+            Host::with(&self.shared.config, Some(Nursery { ids }), Some(parent))?;
+        if !mounts.is_empty() {
+            nursery.mounter().add(mounts, None, enclosure.as_fd())?;
+        }
+        Ok(nursery)
     }
 
+    /// Whose broker may mount in its sandboxes: root's may everywhere, and a nursery's cannot see every file that root can.
+    fn mounter(&self) -> &Host {
+        match &self.shared.parent {
+            Some((parent, _)) if parent.shared.mode == Mode::Root => parent,
+            _ => self,
+        }
+    }
+
+    /// Adds to what is mounted in a mount namespace.
+    fn add(
+        &self,
+        mounts: Vec<Mount>,
+        tmp_bytes: Option<u64>,
+        namespace: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        let order = Order::Attach {
+            mounts: resolved(mounts)?,
+            tmp_bytes,
+        };
+        match self.broker().ask(&order, &[namespace])?.0 {
+            Reply::Attached => Ok(()),
+            Reply::Failed(fault) => Err(setup(&fault)),
+            _ => Err(Error::BrokerGone),
+        }
+    }
+
+    /// Starts a broker; the mount namespace that its sandboxes are copies of comes along.
     fn with(
         config: &Config,
         nursery: Option<Nursery>,
         parent: Option<(Host, Option<usize>)>,
-    ) -> Result<Host, Error> {
-        let mut broker = Broker::start(config, false, nursery)?;
-        let (mode, limits, tree) = match broker.answer()?.0 {
+    ) -> Result<(Host, OwnedFd), Error> {
+        let mut broker = Line::start(config, false, nursery)?;
+        let (reply, fds) = broker.answer()?;
+        let (mode, limits, tree) = match reply {
             Reply::Hello { mode, limits, tree } => (mode, limits, tree),
             other => return Err(broker.refused(other)),
         };
-        Ok(Host {
+        let enclosure = fds.into_iter().next().ok_or(Error::BrokerGone)?;
+        let host = Host {
             shared: Arc::new(Shared {
                 broker: Mutex::new(broker),
                 config: config.clone(),
@@ -124,7 +154,8 @@ impl Host {
                 parent,
                 next_id: AtomicU64::new(1),
             }),
-        })
+        };
+        Ok((host, enclosure))
     }
 
     fn blocks(&self) -> MutexGuard<'_, Vec<bool>> {
@@ -135,7 +166,7 @@ impl Host {
 
     /// What this machine offers, with advice. Starts a broker for a moment and changes nothing.
     pub fn probe(config: &Config) -> Result<Probe, Error> {
-        let mut broker = Broker::start(config, true, None)?;
+        let mut broker = Line::start(config, true, None)?;
         match broker.answer()?.0 {
             Reply::Probed(probe) => Ok(probe),
             other => Err(broker.refused(other)),
@@ -224,6 +255,7 @@ impl Host {
             namespaces: Mutex::new(files.collect()),
             memory_bytes: AtomicU64::new(spec.memory_bytes),
             tmp_bytes: AtomicU64::new(spec.tmp_bytes),
+            cpu_millis: Mutex::new(spec.cpu_millis),
             frozen: AtomicBool::new(false),
             stopped: Mutex::new(None),
             idle: AtomicBool::new(true),
@@ -250,7 +282,7 @@ impl Host {
             return Ok(None);
         };
         let number = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let broker = self.broker().process.id();
+        let broker = self.broker().id();
         let id = format!("{}-{broker}-{number}", spec.name);
         let group = parent.shared.tree.create(Path::new("/"), &id, spec);
         group
@@ -258,80 +290,12 @@ impl Host {
             .map_err(|fault| setup(&fault))
     }
 
-    fn broker(&self) -> MutexGuard<'_, Broker> {
+    fn broker(&self) -> MutexGuard<'_, Line> {
         // A panic while asking leaves the socket usable or closed, and both are handled.
         self.shared
             .broker
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl Broker {
-    fn start(config: &Config, probe: bool, nursery: Option<Nursery>) -> Result<Broker, Error> {
-        let failed = |source| Error::Start {
-            path: config.broker_path.clone(),
-            source,
-        };
-        let (socket, there) = channel::pair().map_err(failed)?;
-        let process = Command::new(&config.broker_path)
-            .args(&config.broker_args)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(there))
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        let broker = Broker { socket, process };
-        let hello = Hello {
-            uid_base: config.uid_base,
-            uid_count: config.uid_count,
-            cgroup_name: config.cgroup_name.clone(),
-            resolv_conf: config.resolv_conf.clone(),
-            ca_bundle: config.ca_bundle.clone(),
-            probe,
-            nursery,
-        };
-        channel::send(&broker.socket, &hello, &[]).map_err(failed)?;
-        Ok(broker)
-    }
-
-    fn ask(
-        &mut self,
-        order: &Order,
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<(Reply, Vec<OwnedFd>), Error> {
-        channel::send(&self.socket, order, fds).map_err(|_| Error::BrokerGone)?;
-        self.answer()
-    }
-
-    fn answer(&mut self) -> Result<(Reply, Vec<OwnedFd>), Error> {
-        if !channel::wait_readable(&self.socket, Some(ANSWER_WAIT))
-            .map_err(|_| Error::BrokerGone)?
-        {
-            return Err(Error::Timeout);
-        }
-        channel::receive(&self.socket)
-            .ok()
-            .flatten()
-            .ok_or(Error::BrokerGone)
-    }
-
-    fn refused(&mut self, reply: Reply) -> Error {
-        match reply {
-            Reply::Impossible(why) => Error::NoIsolation(why),
-            Reply::Failed(fault) => setup(&fault),
-            _ => Error::BrokerGone,
-        }
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // The broker ends when its socket closes; it may have ended before.
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
-        // Reaps it; there is nothing to do about a failure.
-        let _ = self.process.wait();
     }
 }
 
@@ -400,6 +364,7 @@ pub(crate) struct Inner {
     namespaces: Mutex<Vec<OwnedFd>>,
     memory_bytes: AtomicU64,
     tmp_bytes: AtomicU64,
+    cpu_millis: Mutex<Option<u32>>,
     frozen: AtomicBool,
     /// The processes that signals have stopped.
     stopped: Mutex<Option<Vec<OwnedFd>>>,
@@ -456,28 +421,10 @@ impl Sandbox {
         if late.mounts.is_empty() && tmp == tmp_before {
             return Ok(());
         }
-        let order = Order::Attach {
-            mounts: resolved(late.mounts)?,
-            tmp_bytes: (tmp != tmp_before).then_some(tmp),
-        };
-        match self
-            .mounter()
-            .broker()
-            .ask(&order, &[self.mount_namespace()?.as_fd()])?
-            .0
-        {
-            Reply::Attached => Ok(()),
-            Reply::Failed(fault) => Err(setup(&fault)),
-            _ => Err(Error::BrokerGone),
-        }
-    }
-
-    /// Whose broker may mount in it: root's may everywhere, and a nursery's cannot see every file that root can.
-    fn mounter(&self) -> &Host {
-        match &self.host.shared.parent {
-            Some((parent, _)) if parent.shared.mode == Mode::Root => parent,
-            _ => &self.host,
-        }
+        let namespace = self.mount_namespace()?;
+        let tmp_bytes = (tmp != tmp_before).then_some(tmp);
+        let mounter = self.host.mounter();
+        mounter.add(late.mounts, tmp_bytes, namespace.as_fd())
     }
 
     /// Starts a process; returns when its program has been loaded. All processes of a sandbox share its
@@ -593,12 +540,16 @@ impl Sandbox {
 
     /// Changes the CPU share; 1000 is one CPU, `None` unthrottled. Nothing happens where limits are best effort.
     pub fn set_cpu(&self, millis: Option<u32>) -> Result<(), Error> {
-        match &self.inner.group {
-            Some(group) => group
-                .set_cpu(Path::new("/"), millis)
-                .map_err(|fault| io_error(&fault)),
-            None => Ok(()),
-        }
+        let Some(group) = &self.inner.group else {
+            return Ok(());
+        };
+        // Kept until it is written, so that it is true.
+        let share = self.inner.cpu_millis.lock();
+        let mut share = share.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let set = group.set_cpu(Path::new("/"), *share, millis);
+        set.map_err(|fault| io_error(&fault))?;
+        *share = millis;
+        Ok(())
     }
 
     /// Stops every process until [`thaw`](Sandbox::thaw).
@@ -831,21 +782,22 @@ impl Inner {
     fn usage(&self) -> Result<Usage, Error> {
         let kills = self.kills.load(Ordering::Acquire);
         let peak = self.memory_peak()?;
-        let (held, cpu_us, kernel_kills) = match &self.group {
-            Some(group) => {
-                let counters = group.counters(Path::new("/"));
-                let counters = counters.map_err(|fault| io_error(&fault))?;
-                let held = counters.held_bytes - self.tmp_used().min(counters.shared_bytes);
-                (held, counters.cpu_us, counters.oom_kills)
-            }
+        let counters = self.group.as_ref();
+        let counters = counters.map(|group| group.counters(Path::new("/")));
+        let counters = counters.transpose().map_err(|fault| io_error(&fault))?;
+        let held = match &counters {
+            Some(counters) => counters.held_bytes - self.tmp_used().min(counters.shared_bytes),
             None => {
-                let processes = self.processes();
-                let memory = processes.iter().copied().map(warden::process_memory);
-                let held = memory.map(|process| process.held_bytes).sum();
-                let all = processes.into_iter().chain([self.init]);
-                (held, all.map(warden::process_cpu_us).sum(), 0)
+                let memory = self.processes().into_iter().map(warden::process_memory);
+                memory.map(|process| process.held_bytes).sum()
             }
         };
+        let counted = counters.as_ref().and_then(|counters| counters.cpu_us);
+        let cpu_us = counted.unwrap_or_else(|| {
+            let all = self.processes().into_iter().chain([self.init]);
+            all.map(warden::process_cpu_us).sum()
+        });
+        let kernel_kills = counters.map_or(0, |counters| counters.oom_kills);
         Ok(Usage {
             memory_peak_bytes: self.peak.fetch_max(held, Ordering::AcqRel).max(peak),
             memory_bytes: held,

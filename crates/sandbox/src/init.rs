@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{DumpableBehavior, PidfdFlags, Resource, Rlimit, Signal};
@@ -81,7 +82,6 @@ pub(crate) struct Seed<'a> {
     pub userns: OwnedFd,
     /// Told by one byte when the clone has a table of descriptors of its own.
     pub parted: BorrowedFd<'a>,
-    pub idmap: Option<BorrowedFd<'a>>,
     pub filter: &'a Filter,
     /// No cgroup counts processes or memory.
     pub best_effort: bool,
@@ -90,10 +90,10 @@ pub(crate) struct Seed<'a> {
 /// What a child of a zygote enters besides the mount namespace. The first is entered by its parent.
 const NAMESPACES: &[&str] = &["pid", "net", "ipc", "uts", "cgroup"];
 
-/// Runs in the clone; never returns to the broker's code.
-pub(crate) fn run(seed: &Seed<'_>) -> ! {
+/// Runs in the clone; never returns to the broker's code. `trees` are what [`Spec::mounts`] will mount.
+pub(crate) fn run(seed: &Seed<'_>, trees: Vec<OwnedFd>) -> ! {
     // A panic must not unwind into the broker's loop, which this process has a copy of.
-    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match build(seed) {
+    let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match build(seed, trees) {
         Ok((files, children)) => {
             let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
             if channel::send(&seed.control, &Answer::Ready, &fds).is_err() {
@@ -114,7 +114,7 @@ pub(crate) fn run(seed: &Seed<'_>) -> ! {
     sys::exit_now(end.unwrap_or(101));
 }
 
-fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
+fn build(seed: &Seed<'_>, trees: Vec<OwnedFd>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
     // For people who look at the list of processes; nothing depends on it.
     let _ = rustix::thread::set_name(c"mayfly-init");
     let spec = seed.spec;
@@ -124,7 +124,7 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
         seed.userns.as_raw_fd(),
         2,
     ];
-    keep.extend(seed.idmap.map(|fd| fd.as_raw_fd()));
+    keep.extend(trees.iter().map(AsRawFd::as_raw_fd));
     let parted = seed.parted.as_raw_fd();
     sys::part_with_all_except(&keep, || sys::write_raw(parted, b"p"))
         .step("closing descriptors")?;
@@ -140,13 +140,13 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
         }
         _ => sys::unshare(libc::CLONE_NEWCGROUP).step("cgroup namespace")?,
     }
+    let tmp = rootfs::furnish(spec, trees, seed.files, seed.owner)?;
+    let mounts = rootfs::mount_namespace(Path::new("/"))?;
     // When the machine runs out of memory functions go first. Only raising it is allowed to everyone.
-    std::fs::write("/host/proc/self/oom_score_adj", "500").step("oom_score_adj")?;
+    std::fs::write("/proc/self/oom_score_adj", "500").step("oom_score_adj")?;
     rustix::system::sethostname(spec.hostname.as_bytes()).step("host name")?;
     if seed.how.zygote {
         // No network before it is restored, not even its own loopback.
-        let mounts = rootfs::mount_namespace()?;
-        let tmp = rootfs::enter(spec, seed.files, seed.owner, seed.idmap)?;
         return Ok((vec![tmp, mounts], sys::child_signals().step("signalfd")?));
     }
     sys::loopback_up().step("loopback")?;
@@ -155,14 +155,10 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
         Egress::Transparent => route::everything_is_local().step("local default route")?,
     }
     let mut files = sockets(spec)?;
-    let mounts = rootfs::mount_namespace()?;
-    let namespaces = match seed.how.outside {
-        Some(_) => namespaces(seed)?,
-        None => Vec::new(),
-    };
-    files.push(rootfs::enter(spec, seed.files, seed.owner, seed.idmap)?);
-    files.push(mounts);
-    files.extend(namespaces);
+    files.extend([tmp, mounts]);
+    if seed.how.outside.is_some() {
+        files.extend(namespaces(seed)?);
+    }
     drop_privileges(seed)?;
     let children = sys::child_signals().step("signalfd")?;
     Ok((files, children))
@@ -170,7 +166,7 @@ fn build(seed: &Seed<'_>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
 
 /// Descriptors of what a zygote's child enters.
 fn namespaces(seed: &Seed<'_>) -> Result<Vec<OwnedFd>, Fault> {
-    let own = |name: &&str| File::open(format!("/host/proc/self/ns/{name}")).step(*name);
+    let own = |name: &&str| File::open(format!("/proc/self/ns/{name}")).step(*name);
     let mut all = NAMESPACES
         .iter()
         .map(|name| own(name).map(OwnedFd::from))

@@ -24,6 +24,7 @@ mod filter;
 mod host;
 mod init;
 mod inspect;
+mod line;
 mod probe;
 mod rootfs;
 mod route;

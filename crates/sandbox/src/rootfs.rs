@@ -1,7 +1,8 @@
 //! The file system inside: a read-only root assembled once by the broker, and what each sandbox adds to it.
 //!
-//! The broker lives in a mount namespace of its own whose root is an empty tmpfs with the host below [`HOST`]
-//! and the assembled root at [`TEMPLATE`]. A sandbox inherits a copy, finishes it and leaves the rest behind.
+//! The broker lives in a mount namespace of its own whose root is an empty tmpfs with the host below [`HOST`] and the
+//! assembled root at [`TEMPLATE`]. A second one has that root for its own and nothing else: sandboxes are cloned in there,
+//! and each adds to its copy what is its own.
 
 use std::fs;
 use std::io;
@@ -23,9 +24,11 @@ use crate::sys;
 pub(crate) const HOST: &str = "/host";
 /// Where the broker assembles the root of the sandboxes.
 const TEMPLATE: &str = "/t";
-/// What covers files and folders of `/proc`: they have no permissions at all.
-const MASK_FILE: &str = "/masked-file";
-const MASK_FOLDER: &str = "/masked-folder";
+/// Where a sandbox finds what it needs while it is built and must not have afterwards: its `/tmp` is mounted over it.
+const BEHIND: &str = "/tmp";
+/// What covers files and folders of `/proc`, in [`BEHIND`]: they have no permissions at all.
+const MASK_FILE: &str = "masked-file";
+const MASK_FOLDER: &str = "masked-folder";
 
 /// Largest file copied into the synthesised `/etc`.
 const ETC_FILE_BYTES_MAX: u64 = 4 << 20;
@@ -216,12 +219,6 @@ pub(crate) fn assemble(
     rustix::process::pivot_root(".", "host").step("pivot_root")?;
     rustix::process::chdir("/").step("chdir")?;
     rustix::process::umask(Bits::empty());
-    write_file(Path::new(MASK_FILE), b"")?;
-    make_dir(Path::new(MASK_FOLDER))?;
-    for mask in [MASK_FILE, MASK_FOLDER] {
-        fs::set_permissions(mask, fs::Permissions::from_mode(0o000)).step(mask)?;
-    }
-
     let options = format!("{TEMPLATE_OPTIONS}\0");
     let options =
         std::ffi::CStr::from_bytes_with_nul(options.as_bytes()).expect("ends with a zero");
@@ -268,6 +265,12 @@ fn make_tree(root: &Path) -> Result<(), Fault> {
     }
     for (name, to) in LINKS {
         symlink(to, root.join(name)).step(*name)?;
+    }
+    let behind = below(TEMPLATE, Path::new(BEHIND));
+    write_file(&behind.join(MASK_FILE), b"")?;
+    make_dir(&behind.join(MASK_FOLDER))?;
+    for mask in [MASK_FILE, MASK_FOLDER] {
+        fs::set_permissions(behind.join(mask), fs::Permissions::from_mode(0o000)).step(mask)?;
     }
     Ok(())
 }
@@ -445,44 +448,63 @@ pub(crate) fn make_targets(spec: &Spec, mode: Mode, owner: u32) -> Result<(), Fa
     Ok(())
 }
 
-/// Finishes the inherited template for one sandbox and makes it the root. Returns a descriptor of `/tmp`.
-pub(crate) fn enter(
-    spec: &Spec,
-    mode: Mode,
-    owner: u32,
-    idmap: Option<BorrowedFd<'_>>,
-) -> Result<OwnedFd, Fault> {
-    let root = Path::new(TEMPLATE);
-    let plain = MountFlags::empty();
-    private_tmpfs(&root.join("tmp"), spec.tmp_bytes, plain, mode, owner)?;
-    let (shm, bytes) = (root.join("dev/shm"), spec.shm_bytes.max(4096));
-    private_tmpfs(&shm, bytes, MountFlags::NOEXEC, mode, owner)?;
-    mount_proc(root)?;
-    for Mount {
-        source,
-        target,
-        read_only,
-        exec,
-        optional: _,
-    } in &spec.mounts
-    {
-        // A writable mount keeps the host's owners: what is created through a mapping must have one.
-        let idmap = idmap.filter(|_| *read_only);
-        Attributes {
-            read_only: *read_only,
-            exec: *exec,
-            idmap,
-        }
-        .bind(&below(HOST, source), &below(TEMPLATE, target))?;
-    }
+/// A mount namespace whose root is the assembled one, read-only, with nothing of the host's but what is mounted there.
+/// Made once, because `pivot_root` looks at every process of the machine. Leaves the caller in it.
+pub(crate) fn enclose() -> Result<OwnedFd, Fault> {
+    sys::unshare(libc::CLONE_NEWNS).step("mount namespace")?;
+    let enclosed = mount_namespace(Path::new(HOST))?;
     let tree = open_tree(CWD, TEMPLATE, OpenTreeFlags::OPEN_TREE_CLOEXEC).step("open_tree /")?;
     sys::mount_setattr(tree.as_fd(), libc::MOUNT_ATTR_RDONLY, None, false)
         .step("read-only root")?;
     drop(tree);
+    // Who is root in a user namespace may mount a `/proc` only where there is one. Each sandbox covers it with its own.
+    let proc = Path::new(HOST).join("proc");
+    rustix::mount::mount_bind_recursive(proc, below(TEMPLATE, Path::new("/proc")))
+        .step("mounting /proc")?;
     rustix::process::chdir(TEMPLATE).step("chdir")?;
     rustix::process::pivot_root(".", ".").step("pivot_root")?;
     unmount(".", UnmountFlags::DETACH).step("leaving the old root")?;
     rustix::process::chdir("/").step("chdir")?;
+    Ok(enclosed)
+}
+
+/// Moves the caller into a mount namespace, to its root.
+pub(crate) fn move_into(namespace: BorrowedFd<'_>) -> Result<(), Fault> {
+    let kind = rustix::thread::LinkNameSpaceType::Mount;
+    rustix::thread::move_into_link_name_space(namespace, Some(kind)).step("mount namespace")
+}
+
+/// Copies of the sources of a specification's mounts, made where the host's files can be seen.
+pub(crate) fn own_trees(spec: &Spec, idmap: Option<BorrowedFd<'_>>) -> Result<Vec<OwnedFd>, Fault> {
+    let tree = |mount: &Mount| {
+        Attributes {
+            read_only: mount.read_only,
+            exec: mount.exec,
+            // A writable mount keeps the host's owners: what is created through a mapping must have one.
+            idmap: idmap.filter(|_| mount.read_only),
+        }
+        .tree(&below(HOST, &mount.source))
+    };
+    spec.mounts.iter().map(tree).collect()
+}
+
+/// Adds to an inherited root what is one sandbox's own. Returns a descriptor of `/tmp`.
+pub(crate) fn furnish(
+    spec: &Spec,
+    trees: Vec<OwnedFd>,
+    mode: Mode,
+    owner: u32,
+) -> Result<OwnedFd, Fault> {
+    rustix::process::chdir(BEHIND).step("chdir")?;
+    let plain = MountFlags::empty();
+    private_tmpfs("/tmp", spec.tmp_bytes, plain, mode, owner)?;
+    let bytes = spec.shm_bytes.max(4096);
+    private_tmpfs("/dev/shm", bytes, MountFlags::NOEXEC, mode, owner)?;
+    mount_proc()?;
+    rustix::process::chdir("/").step("chdir")?;
+    for (mount, tree) in spec.mounts.iter().zip(trees) {
+        put(&tree, &mount.target)?;
+    }
     rustix::fs::open(
         "/tmp",
         OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -491,10 +513,10 @@ pub(crate) fn enter(
     .step("open /tmp")
 }
 
-/// The calling process's mount namespace.
-pub(crate) fn mount_namespace() -> Result<OwnedFd, Fault> {
+/// The calling process's mount namespace; `/proc` is below `root`.
+pub(crate) fn mount_namespace(root: &Path) -> Result<OwnedFd, Fault> {
     rustix::fs::open(
-        Path::new(HOST).join("proc/self/ns/mnt"),
+        root.join("proc/self/ns/mnt"),
         OFlags::RDONLY | OFlags::CLOEXEC,
         Bits::empty(),
     )
@@ -550,7 +572,7 @@ fn size_of_tmpfs(bytes: u64) -> String {
 }
 
 fn private_tmpfs(
-    target: &Path,
+    target: &str,
     bytes: u64,
     more: MountFlags,
     mode: Mode,
@@ -571,35 +593,35 @@ fn private_tmpfs(
         MountFlags::NOSUID | MountFlags::NODEV | more,
         options,
     )
-    .step(format!("mounting {}", target.display()))
+    .step(format!("mounting {target}"))
 }
 
-fn mount_proc(root: &Path) -> Result<(), Fault> {
-    let proc = root.join("proc");
+/// Call it from [`BEHIND`].
+fn mount_proc() -> Result<(), Fault> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", &proc, "proc", flags, c"hidepid=2").step("mounting /proc")?;
+    mount("proc", "/proc", "proc", flags, c"hidepid=2").step("mounting /proc")?;
     // Something that nobody may open, rather than /dev/null, which would swallow writes as if they worked.
-    for name in PROC_FILES_MASKED {
-        let target = proc.join(name);
-        if target.exists() {
-            rustix::mount::mount_bind(MASK_FILE, &target).step(format!("masking /proc/{name}"))?;
-        }
-    }
-    for name in PROC_FOLDERS_MASKED {
-        let target = proc.join(name);
-        if target.is_dir() {
-            rustix::mount::mount_bind(MASK_FOLDER, &target)
-                .step(format!("masking /proc/{name}"))?;
-        }
-    }
+    mask(MASK_FILE, PROC_FILES_MASKED)?;
+    mask(MASK_FOLDER, PROC_FOLDERS_MASKED)?;
     // Readable, because language runtimes look up limits there; never writable.
-    let settings = proc.join("sys");
+    let settings = Path::new("/proc/sys");
     Attributes {
         read_only: true,
         exec: false,
         idmap: None,
     }
-    .bind(&settings, &settings)
+    .bind(settings, settings)
+}
+
+/// Covers those of these that this kernel has.
+fn mask(mask: &str, names: &[&str]) -> Result<(), Fault> {
+    for name in names {
+        match rustix::mount::mount_bind(mask, format!("/proc/{name}")) {
+            Err(rustix::io::Errno::NOENT) => {}
+            masked => masked.step(format!("masking /proc/{name}"))?,
+        }
+    }
+    Ok(())
 }
 
 /// How a bind mount is attached. Devices and setuid never work.

@@ -273,16 +273,21 @@ pub struct Late {
 
 impl Late {
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.mounts.len() > MOUNTS_MAX || self.mounts.iter().any(|mount| !mount.read_only) {
-            return Err(Error::Spec("late mounts are few and read-only".to_owned()));
-        }
         if self.memory_bytes == 0 || self.tmp_bytes == 0 {
             return Err(Error::Spec("memory and /tmp must not be 0".to_owned()));
         }
-        self.mounts
-            .iter()
-            .try_for_each(|mount| check_target(&mount.target))
+        late_mounts(&self.mounts)
     }
+}
+
+/// Whether these can be mounted over folders that are there.
+pub(crate) fn late_mounts(mounts: &[Mount]) -> Result<(), Error> {
+    if mounts.len() > MOUNTS_MAX || mounts.iter().any(|mount| !mount.read_only) {
+        return Err(Error::Spec("late mounts are few and read-only".to_owned()));
+    }
+    mounts
+        .iter()
+        .try_for_each(|mount| check_target(&mount.target))
 }
 
 /// One process to start in a sandbox. Standard input is `/dev/null`; nothing of the host's environment or
@@ -356,7 +361,7 @@ pub struct Usage {
     pub memory_peak_bytes: u64,
     /// The same, now.
     pub memory_bytes: u64,
-    /// CPU time of all its processes; 0 where limits are best effort and they have exited.
+    /// CPU time of all its processes; without those that have exited where no cgroup counts it.
     pub cpu_us: u64,
     /// Processes killed because memory ran out.
     pub oom_kills: u64,

@@ -19,6 +19,9 @@ const GROWTH_BYTES_PER_MS: u64 = 2 << 20;
 const LOOK_MIN_MS: u64 = 10;
 /// The most time.
 const LOOK_MAX_MS: u64 = 250;
+/// Looks in a millisecond, at all sandboxes together, so that many of them do not keep a CPU busy: each takes some ten
+/// microseconds. What is missed by that the kernel's limit holds, with `/tmp`.
+const LOOKS_PER_MS: u64 = 5;
 /// When no look is planned.
 pub(crate) const NEVER: u64 = u64::MAX;
 
@@ -133,8 +136,10 @@ impl State {
         let mut watched = self.lock();
         while !watched.over {
             let due = watched.take_due();
+            let all = watched.looks.len() + due.len();
             drop(watched);
-            let looked: Vec<_> = due.iter().map(|sandbox| (sandbox, look(sandbox))).collect();
+            let looks = due.iter().map(|sandbox| (sandbox, look(sandbox, all)));
+            let looked: Vec<_> = looks.collect();
             watched = self.lock();
             for (sandbox, next) in looked {
                 watched.plan(sandbox, next);
@@ -187,17 +192,19 @@ impl PartialEq for Look {
 
 impl Eq for Look {}
 
-/// Looks at a sandbox, and says when it is to be looked at next.
-fn look(sandbox: &Inner) -> u64 {
+/// Looks at a sandbox, one of so many, and says when it is to be looked at next.
+fn look(sandbox: &Inner, all: usize) -> u64 {
     sandbox.check_memory();
-    let due = now() + until_look(sandbox);
+    let due = now() + until_look(sandbox.may_grow_bytes(), all);
     sandbox.look.store(due, Ordering::Release);
     due
 }
 
-/// For how many milliseconds a sandbox cannot come near to its limit.
-fn until_look(sandbox: &Inner) -> u64 {
-    (sandbox.may_grow_bytes() / GROWTH_BYTES_PER_MS).clamp(LOOK_MIN_MS, LOOK_MAX_MS)
+/// For how many milliseconds one of so many sandboxes cannot come near to its limit.
+fn until_look(may_grow_bytes: u64, all: usize) -> u64 {
+    let all = u64::try_from(all).unwrap_or(u64::MAX);
+    let least = (all / LOOKS_PER_MS).clamp(LOOK_MIN_MS, LOOK_MAX_MS);
+    (may_grow_bytes / GROWTH_BYTES_PER_MS).clamp(least, LOOK_MAX_MS)
 }
 
 /// Milliseconds since the first time it was asked.
@@ -278,4 +285,25 @@ pub(crate) fn descendants(pid: i32) -> Vec<i32> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_far_to_the_limit_is_looked_at_less_often_and_many_are_too() {
+        for (mb, all, expected) in [
+            (0, 1, LOOK_MIN_MS),
+            (100, 1, 50),
+            (10_000, 1, LOOK_MAX_MS),
+            (0, 50, LOOK_MIN_MS),
+            (0, 500, 100),
+            (100, 500, 100),
+            (300, 500, 150),
+            (0, 100_000, LOOK_MAX_MS),
+        ] {
+            assert_eq!(until_look(mb << 20, all), expected, "{mb} MB, {all}");
+        }
+    }
 }

@@ -208,6 +208,78 @@ fn mounts_appear_where_asked() {
     }
 }
 
+/// What is mounted in a sandbox: its own root, and of the files of others nothing.
+#[test]
+fn a_sandbox_has_its_own_mounts_and_nobody_elses() {
+    let code = folder();
+    fs::write(code.path().join("secret"), "s").unwrap();
+    let mounted = Spec {
+        mounts: vec![Mount::read_only(code.path(), "/var/task/code")],
+        ..Spec::new("mounts")
+    };
+    let host = host();
+    let first = host.create(mounted).unwrap();
+    first
+        .attach(Late {
+            mounts: vec![Mount::read_only(code.path(), "/opt")],
+            tmp_bytes: 1 << 20,
+            memory_bytes: 128 << 20,
+        })
+        .unwrap();
+    sh(&first, "echo 1 > /tmp/one; echo 1 > /dev/shm/one");
+    let second = sandbox(&host);
+    let mounts = |sandbox| -> Vec<Vec<String>> {
+        let (text, exit) = sh(sandbox, "cat /proc/self/mountinfo");
+        assert_eq!(exit, Exit::Code(0));
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+        text.lines().map(words).collect()
+    };
+    let (of_first, of_second) = (mounts(&first), mounts(&second));
+    let points = |mounts: &[Vec<String>]| -> Vec<String> {
+        mounts.iter().map(|mount| mount[4].clone()).collect()
+    };
+    let (there, elsewhere) = (points(&of_first), points(&of_second));
+    for own in ["/opt", "/var/task/code"] {
+        assert!(there.contains(&own.to_owned()) && !elsewhere.contains(&own.to_owned()));
+    }
+    for mounts in [&of_first, &of_second] {
+        // Nothing is left of the host's tree.
+        assert!(mounts.iter().all(|mount| !mount[4].starts_with("/host")));
+        assert!(
+            !mounts
+                .iter()
+                .any(|mount| mount[4].contains("/sys/fs/cgroup")),
+            "{mounts:#?}"
+        );
+        let root = mounts.iter().find(|mount| mount[4] == "/").unwrap();
+        assert!(root[5].split(',').any(|option| option == "ro"), "{root:?}");
+    }
+    // No mount is shared between the two, nor with the host.
+    let ids = |mounts: &[Vec<String>]| -> Vec<String> {
+        mounts.iter().map(|mount| mount[0].clone()).collect()
+    };
+    assert!(
+        ids(&of_first)
+            .iter()
+            .all(|id| !ids(&of_second).contains(id))
+    );
+    assert!(
+        !of_first
+            .iter()
+            .chain(&of_second)
+            .flatten()
+            .any(|word| word.starts_with("shared:"))
+    );
+    let (text, _) = sh(
+        &second,
+        "ls /tmp /dev/shm; cat /opt/secret /var/task/code/secret /proc/1/root/opt/secret",
+    );
+    assert!(
+        !text.lines().any(|line| line == "one" || line == "s"),
+        "{text}"
+    );
+}
+
 #[test]
 fn listeners_inside_are_served_from_outside() {
     let host = host();

@@ -56,7 +56,7 @@ runpy.run_path('/var/task/hostile.py', run_name='__main__')
 fn a_hostile_fork_of_a_template_stays_inside() {
     let host = host();
     let stage = Stage::new(&host);
-    let nursery = host.nursery().unwrap();
+    let nursery = host.nursery(Vec::new()).unwrap();
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtimes/python");
     let module = fs::read(module.join("mayfly_zygote.py")).unwrap();
     fs::write(stage.code.path().join("mayfly_zygote.py"), module).unwrap();

@@ -11,7 +11,7 @@ use sandbox::{
 };
 use tempfile::TempDir;
 
-use crate::common::{LONG, command, config, folder, host, run, start, until};
+use crate::common::{LONG, command, config, folder, host, run, sh, start, until};
 
 /// What both programs do: which other processes there are, found by number since `/proc` hides them, and which of these a
 /// signal gets to.
@@ -121,7 +121,7 @@ impl Bed {
         let module = fs::read(module.join("mayfly_zygote.py")).unwrap();
         fs::write(code.path().join("mayfly_zygote.py"), module).unwrap();
         Bed {
-            nursery: host.nursery().unwrap(),
+            nursery: host.nursery(Vec::new()).unwrap(),
             code,
         }
     }
@@ -202,6 +202,34 @@ fn a_fork_and_what_is_started_beside_it_reach_only_their_own() {
     // And the host reaches it.
     sandbox.kill();
     assert_eq!(fork.wait_timeout(LONG).unwrap(), Some(Exit::Signal(9)));
+}
+
+#[test]
+fn every_sandbox_of_a_nursery_has_its_files_and_no_other_has() {
+    let host = host();
+    let code = folder();
+    fs::write(code.path().join("file"), "of the nursery").unwrap();
+    let mounts = vec![Mount::read_only(code.path(), "/opt")];
+    let nursery = host.nursery(mounts.clone()).unwrap();
+    for _ in 0..2 {
+        let sandbox = nursery.create(Spec::new("inside")).unwrap();
+        let read = sh(&sandbox, "cat /opt/file; echo x 2>&- > /opt/file");
+        assert!(read.0.starts_with("of the nursery"), "{read:?}");
+        assert_ne!(read.1, Exit::Code(0));
+    }
+    for other in [host.clone(), host.nursery(Vec::new()).unwrap()] {
+        let sandbox = other.create(Spec::new("outside")).unwrap();
+        assert_ne!(sh(&sandbox, "cat /opt/file").1, Exit::Code(0));
+    }
+    let writable = Mount {
+        read_only: false,
+        ..mounts[0].clone()
+    };
+    assert!(host.nursery(vec![writable]).is_err());
+    assert!(
+        host.nursery(vec![Mount::read_only(code.path(), "/etc")])
+            .is_err()
+    );
 }
 
 #[test]
