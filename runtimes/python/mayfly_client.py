@@ -17,11 +17,12 @@ import importlib
 import os
 
 import bootstrap as ours
+import mayfly_ahead as clients
 import mayfly_parked as parked
 import mayfly_zygote as zygote
 
 CLIENT = "awslambdaric"
-OURS = ("mayfly_client", "bootstrap", "mayfly_parked", "mayfly_zygote")
+OURS = ("mayfly_client", "bootstrap", "mayfly_ahead", "mayfly_parked", "mayfly_zygote")
 KIND = "AWS_LAMBDA_INITIALIZATION_TYPE"
 SNAP_START = "snap-start"
 # What this file and its like use of Python that the client may not.
@@ -186,7 +187,7 @@ def wait():
     with parked.KeptForkers():
         kept = load_client()
         if what == "sdk":
-            parked.preload_sdk()
+            parked.preload_sdk(clients.Maker(parent.kernel.ctypes))
     before = set(sys.modules)
     rehearse(kept)
     freeze()
@@ -196,7 +197,7 @@ def wait():
     if ahead:
         rehearse(kept)
         if what == "sdk":
-            parked.make_clients(parked.SERVICES[:1])
+            parked.try_clients(parked.SERVICES[:1])
     api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
     parked.await_assignment(Surroundings, api)
     api.socket.close()

@@ -2,8 +2,8 @@
 #
 # It rehearses its first start and invocation, so that the real ones find their memory written and their caches warm. Then
 # it asks for its assignment. A *furnished* one is told its function ahead, with all but what is an environment's own: the
-# credentials and the name of the log stream. It takes on the variables and reads the handler's bytecode, and runs none of
-# the function's code before it is told the rest.
+# credentials and the name of the log stream. It takes on the variables, reads the handler's bytecode, and makes the SDK's
+# clients that this names (`mayfly_ahead.py`). It runs none of the function's code before it is told the rest.
 #
 # It is one file for Python 2.7 and 3.6 to 3.15, like the bootstrap, and functions do not see it.
 import sys
@@ -55,11 +55,18 @@ def await_assignment(main, api):
     log = main.prepare()
     Preloaded.foreign = brings_its_own()
     if assignment.get("ahead"):
-        if not Preloaded.foreign:
-            read_ahead(main, os.environ.get("_HANDLER", ""))
+        clients = None if Preloaded.foreign else get_ahead(main, os.environ.get("_HANDLER", ""))
         for name, value in ask(api)["environment"].items():
             os.environ[native(name)] = native(value)
+        if clients is not None:
+            clients.expect()
     return log
+
+
+def get_ahead(main, handler):
+    """Does for a function what needs none of its code to run; returns the SDK's clients that it is likely to want."""
+    code = read_ahead(main, handler)
+    return Preloaded.make_clients(code) if code is not None else None
 
 
 def ask(api):
@@ -94,11 +101,11 @@ def set_environ(given):
 
 
 def read_ahead(main, handler):
-    """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them. What is
-    wrong with them is for the import to find out."""
+    """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them; returns
+    the module's. What is wrong with them is for the import to find out."""
     names = handler.rpartition(".")[0].replace("/", ".").split(".")
     if names[0] in sys.modules:
-        return
+        return None
     path = None
     try:
         from importlib.machinery import PathFinder
@@ -107,8 +114,9 @@ def read_ahead(main, handler):
             spec = PathFinder.find_spec(".".join(names[:end]), path)
             main.Bytecode.read_ahead(spec.origin)
             path = spec.submodule_search_locations
+        return main.Bytecode.ahead.get(spec.origin)
     except Exception:
-        pass
+        return None
 
 
 # --- what is loaded ahead -----------------------------------------------------------------------------------------------
@@ -134,6 +142,10 @@ class Preloaded(object):
     # The function means something else by these names.
     foreign = False
 
+    @staticmethod
+    def make_clients(_code):
+        """Where the SDK has been loaded, makes clients that a module's code names."""
+
     @classmethod
     def add(cls, folder, load):
         """Has something in a folder loaded."""
@@ -148,26 +160,28 @@ class Preloaded(object):
                 namespace.pop("__warningregistry__", None)
 
 
-def preload(main, sdk):
-    """Imports what functions use most, with AWS's SDK or without."""
+def preload(main, maker=None):
+    """Imports what functions use most, and AWS's SDK if there is something that makes its clients for functions."""
     if main.PY2:
         return
     Preloaded.argv = command_line()
     with KeptForkers():
         Preloaded.add(os.path.dirname(os.__file__), lambda: load_standard(main))
-        if sdk:
-            preload_sdk()
+        if maker:
+            preload_sdk(maker)
         else:
             # It is given to the function that asks for it.
             main.LoggingWatch.loaded = sys.modules.pop("logging")
 
 
-def preload_sdk():
+def preload_sdk(maker):
     """Imports AWS's SDK and has it make clients, which is most of what functions do that use it."""
     from importlib.util import find_spec
 
     folder = os.path.dirname(find_spec("boto3").submodule_search_locations[0])
     Preloaded.add(folder, lambda: load_sdk(folder))
+    maker.get_ready(SERVICES)
+    Preloaded.make_clients = maker.make
 
 
 class KeptForkers(object):
@@ -209,10 +223,10 @@ def load_standard(main):
 
 def load_sdk(folder):
     with KeptWork(folder):
-        make_clients(SERVICES)
+        try_clients(SERVICES)
 
 
-def make_clients(services):
+def try_clients(services):
     import boto3
 
     session = boto3.session.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="us-east-1")
@@ -270,14 +284,14 @@ class KeptWork(object):
             self.files[path] = found
         return found
 
-    def list_services(self, original, loader, kind):
+    def list_services(self, original, loader, type_name):
         # The user may have a folder of such descriptions too.
         places = tuple(place for place in loader.search_paths if os.path.isdir(place))
-        if (places, kind) in self.services:
-            return list(self.services[places, kind])
-        found = original(loader, kind)
+        if (places, type_name) in self.services:
+            return list(self.services[places, type_name])
+        found = original(loader, type_name)
         if self.keeping:
-            self.services[places, kind] = list(found)
+            self.services[places, type_name] = list(found)
         return found
 
     def make_from_service(self, original, creator, service):
@@ -473,12 +487,20 @@ def fillers():
     return made
 
 
+def maker_of_clients(parent):
+    """What makes the SDK's clients for functions, which do not see it."""
+    import mayfly_ahead
+
+    del sys.modules["mayfly_ahead"]
+    return mayfly_ahead.Maker(parent.kernel.ctypes)
+
+
 def fork(main, what):
     """Gets ready once, then is forked; returns in every fork, which is an interpreter that waits by then."""
     import mayfly_zygote as zygote
 
     parent = zygote.Template()
-    preload(main, what == "sdk")
+    preload(main, maker_of_clients(parent) if what == "sdk" else None)
     get_ready(main)
     main.State.kept = parent, zygote, globals(), fillers()
     ahead = parent.serve()
@@ -487,5 +509,5 @@ def fork(main, what):
         # Once more, for what the fork has of its own.
         rehearse(main)
         if what == "sdk":
-            make_clients(SERVICES[:1])
+            try_clients(SERVICES[:1])
     del sys.modules["mayfly_zygote"]

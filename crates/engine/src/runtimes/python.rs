@@ -15,6 +15,8 @@ use super::{Compiler, HANDLER_ARGUMENT, Identifier, Lifecycle, Mount, Runtime};
 const BOOTSTRAP: &str = include_str!("../../../../runtimes/python/bootstrap.py");
 /// What an interpreter does while it waits.
 const PARKED: &str = include_str!("../../../../runtimes/python/mayfly_parked.py");
+/// How it makes clients of AWS's SDK.
+const AHEAD: &str = include_str!("../../../../runtimes/python/mayfly_ahead.py");
 /// What a template is besides.
 const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py");
 /// What starts AWS's own client where that is to wait or to be forked.
@@ -73,6 +75,7 @@ fn folder(python: &Python, data: &Path, suffix: &str) -> io::Result<PathBuf> {
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
     write_if_changed(&folder.join("bootstrap.py"), BOOTSTRAP.as_bytes())?;
     write_if_changed(&folder.join("mayfly_parked.py"), PARKED.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_ahead.py"), AHEAD.as_bytes())?;
     write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
     write_if_changed(&folder.join("mayfly_compile.py"), COMPILE.as_bytes())?;
     Ok(folder)
@@ -237,6 +240,7 @@ fn digest(python: &Python) -> String {
     hex_digest(&[
         BOOTSTRAP.as_bytes(),
         PARKED.as_bytes(),
+        AHEAD.as_bytes(),
         ZYGOTE.as_bytes(),
         python.sha256.as_bytes(),
         version.as_bytes(),
