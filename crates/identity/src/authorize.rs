@@ -1,5 +1,6 @@
 //! [`Authorizer`] for every service: gathers the policies that apply to a caller, and the facts of the request.
 
+use std::cell::LazyCell;
 use std::sync::{Arc, LazyLock, PoisonError};
 
 use wire::{AccountId, Arn, Ask, Authorizer, Caller, CallerKind, Context, Keys};
@@ -90,7 +91,7 @@ impl Authorizer for Identity {
         }
         let policy = ask.resource_policy.map(|text| self.compiled(text));
         let standing = self.standing(&cx.caller);
-        let facts = facts(cx, &standing, ask.keys);
+        let facts = LazyCell::new(|| facts(cx, &standing, ask.keys));
         let request = Request {
             principal: &standing.principal,
             action: ask.action,
@@ -131,7 +132,7 @@ impl Identity {
             action,
             resource: arn.as_str(),
             resource_account: arn.account(),
-            context: &facts(cx, standing, keys),
+            context: &LazyCell::new(|| facts(cx, standing, keys)),
             resource_policy_required: true,
         };
         evaluate(&request, &standing.policies(Some(&role.compiled.trust)))

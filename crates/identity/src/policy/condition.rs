@@ -10,7 +10,7 @@ use base64::Engine as _;
 
 use super::glob::{Answer, Pattern, Syntax};
 use super::value::{Decimal, Instant, Network};
-use super::{Context, Effect, PolicyError};
+use super::{Effect, Known, PolicyError};
 
 /// One operator, one key, its values.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ impl Condition {
         })
     }
 
-    pub(super) fn holds(&self, context: &Context, effect: Effect) -> bool {
+    pub(super) fn holds(&self, context: &dyn Known, effect: Effect) -> bool {
         // A key without values is null, and null counts as missing.
         let given = context.get(&self.key).filter(|values| !values.is_empty());
         if let Test::Null { absent } = &self.test {
@@ -275,7 +275,7 @@ impl Test {
     }
 
     /// Whether one value of the request passes the operator.
-    fn holds(&self, given: &str, context: &Context, effect: Effect) -> bool {
+    fn holds(&self, given: &str, context: &dyn Known, effect: Effect) -> bool {
         match (self.equals_any(given, context), self.negated()) {
             (Answer::Yes, negated) => !negated,
             (Answer::No, negated) => negated,
@@ -283,7 +283,7 @@ impl Test {
         }
     }
 
-    fn equals_any(&self, given: &str, context: &Context) -> Answer {
+    fn equals_any(&self, given: &str, context: &dyn Known) -> Answer {
         match self {
             Self::Text { values, .. } => any(values, |value| value.matches(given, context)),
             Self::TextIgnoreCase { values, .. } => {
@@ -388,7 +388,7 @@ impl ArnPattern {
         }
     }
 
-    fn matches(&self, given: &str, context: &Context) -> Answer {
+    fn matches(&self, given: &str, context: &dyn Known) -> Answer {
         // A pattern that is no ARN was never comparable with anything.
         if self.parts.is_empty() {
             return Answer::Unresolved;

@@ -1,5 +1,19 @@
 //! The request context: the facts of one request that conditions and variables may ask for.
 
+use std::cell::LazyCell;
+
+/// Facts that may be asked for. Most policies ask for none, so whoever gathers them may wait until one does.
+pub trait Known {
+    /// The values of a key that is already in lower case; `None` where the request does not carry it.
+    fn get(&self, lower_case_key: &str) -> Option<&[String]>;
+}
+
+impl<F: FnOnce() -> Context> Known for LazyCell<Context, F> {
+    fn get(&self, lower_case_key: &str) -> Option<&[String]> {
+        LazyCell::force(self).get(lower_case_key)
+    }
+}
+
 /// Condition keys and their values. Keys compare without regard to case
 /// (`IAM/latest/UserGuide/reference_policies_elements_condition.html`), values as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,17 +37,18 @@ impl Context {
         }
     }
 
-    /// The values of a key that is already in lower case.
-    pub(super) fn get(&self, lower_case_key: &str) -> Option<&[String]> {
+    /// Whether the request carries the key at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.get(&key.to_lowercase()).is_some()
+    }
+}
+
+impl Known for Context {
+    fn get(&self, lower_case_key: &str) -> Option<&[String]> {
         self.entries
             .iter()
             .find(|(key, _)| key == lower_case_key)
             .map(|(_, values)| values.as_slice())
-    }
-
-    /// Whether the request carries the key at all.
-    pub fn has(&self, key: &str) -> bool {
-        self.get(&key.to_lowercase()).is_some()
     }
 }
 

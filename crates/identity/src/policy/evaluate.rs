@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Context, Effect, Grant, Policy, Principal};
+use super::{Effect, Grant, Known, Policy, Principal};
 
 /// One question: may this principal do this to that?
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Who asks.
     pub principal: &'a Principal,
@@ -18,7 +18,7 @@ pub struct Request<'a> {
     /// The account that owns the resource; for actions without a resource, the caller's.
     pub resource_account: &'a str,
     /// The facts that conditions and variables may ask for.
-    pub context: &'a Context,
+    pub context: &'a dyn Known,
     /// Whether the resource's own policy must name the principal, as role trust policies must; otherwise within one account
     /// an identity-based policy alone suffices.
     pub resource_policy_required: bool,

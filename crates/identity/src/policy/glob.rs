@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::Context;
+use super::Known;
 
 /// The piece of a pattern that one construct of the language stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Variable {
 
 impl Variable {
     /// Only keys with exactly one value can be inserted; a multivalued key counts as unresolved.
-    fn resolve<'a>(&'a self, context: &'a Context) -> Option<&'a str> {
+    fn resolve<'a>(&'a self, context: &'a dyn Known) -> Option<&'a str> {
         match context.get(&self.key) {
             Some([value]) => Some(value),
             Some(_) => None,
@@ -127,7 +127,7 @@ impl Pattern {
         }
     }
 
-    pub(super) fn matches(&self, text: &str, context: &Context) -> Answer {
+    pub(super) fn matches(&self, text: &str, context: &dyn Known) -> Answer {
         match self {
             Self::All => Answer::Yes,
             Self::Exact(exact) => Answer::of(exact == text),
@@ -141,7 +141,7 @@ impl Pattern {
     }
 
     /// The text itself when nothing in it matches more than itself; for comparisons other than glob matching.
-    pub(super) fn literal<'a>(&'a self, context: &'a Context) -> Option<Cow<'a, str>> {
+    pub(super) fn literal<'a>(&'a self, context: &'a dyn Known) -> Option<Cow<'a, str>> {
         match self {
             Self::Exact(exact) => Some(Cow::Borrowed(exact)),
             Self::Template(pieces) => {
@@ -172,7 +172,7 @@ impl Pattern {
     }
 }
 
-fn resolve(pieces: &[Piece], context: &Context) -> Option<Vec<Piece>> {
+fn resolve(pieces: &[Piece], context: &dyn Known) -> Option<Vec<Piece>> {
     pieces
         .iter()
         .map(|piece| match piece {
@@ -449,6 +449,7 @@ fn skip_stars(atoms: &[Atom], places: &mut [bool]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Context;
 
     fn oracle(pattern: &[char], text: &[char]) -> bool {
         match pattern.split_first() {

@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use condition::Condition;
-pub use context::Context;
+pub use context::{Context, Known};
 pub use error::PolicyError;
 pub use evaluate::{
     Attached, Decision, Matched, Policies, PolicyKind, Request, Why, evaluate, matching,
@@ -197,7 +197,7 @@ impl Statement {
 }
 
 impl Actions {
-    fn cover(&self, lower_case_action: &str, context: &Context) -> bool {
+    fn cover(&self, lower_case_action: &str, context: &dyn Known) -> bool {
         let named = self
             .patterns
             .iter()
