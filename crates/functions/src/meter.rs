@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::{Outcome, Refusal};
 use telemetry::Telemetry;
-use telemetry::metrics::{Metric, Unit};
+use telemetry::metrics::{Measured, Metric, Unit};
 use wire::Scope;
 
 use crate::Inner;
@@ -14,41 +14,44 @@ use crate::invoke::Call;
 use crate::spec::pool;
 
 const NAMESPACE: &str = "AWS/Lambda";
-/// How many sets of identities are kept ready; beyond that they are made anew.
+/// How many ways to call a function have their metrics kept ready; beyond that they are made anew.
 const READY_MAX: usize = 10_000;
 
-const INVOCATIONS: &str = "Invocations";
-const ERRORS: &str = "Errors";
-const THROTTLES: &str = "Throttles";
-const DURATION: &str = "Duration";
-const CONCURRENT: &str = "ConcurrentExecutions";
-const PROVISIONED: &str = "ProvisionedConcurrencyInvocations";
-const SPILLED_OVER: &str = "ProvisionedConcurrencySpilloverInvocations";
-const UTILIZATION: &str = "ProvisionedConcurrencyUtilization";
-const PROVISIONED_CONCURRENT: &str = "ProvisionedConcurrentExecutions";
-const NAMES: [&str; 9] = [
-    INVOCATIONS,
-    ERRORS,
-    THROTTLES,
-    DURATION,
-    CONCURRENT,
-    PROVISIONED,
-    SPILLED_OVER,
-    UTILIZATION,
-    PROVISIONED_CONCURRENT,
+/// What is measured of invocations, in the order of [`Kept`]'s parts.
+const METRICS: [(&str, Unit); 9] = [
+    ("Invocations", Unit::Count),
+    ("Errors", Unit::Count),
+    ("Throttles", Unit::Count),
+    ("Duration", Unit::Milliseconds),
+    ("ConcurrentExecutions", Unit::Count),
+    ("ProvisionedConcurrencyInvocations", Unit::Count),
+    ("ProvisionedConcurrencySpilloverInvocations", Unit::Count),
+    ("ProvisionedConcurrencyUtilization", Unit::None),
+    ("ProvisionedConcurrentExecutions", Unit::Count),
 ];
 
 /// Measures invocations.
 pub(crate) struct Meter {
     telemetry: Telemetry,
-    ready: RwLock<HashMap<String, Arc<Identities>>>,
+    ready: RwLock<HashMap<String, Arc<Kept>>>,
 }
 
-/// The identities of what one way to call a function measures, by the names of [`NAMES`].
-struct Identities([Vec<Metric>; NAMES.len()]);
+/// The metrics of one way to call a function, each in all its dimensions.
+struct Kept {
+    invocations: Vec<Measured>,
+    errors: Vec<Measured>,
+    throttles: Vec<Measured>,
+    duration: Vec<Measured>,
+    concurrent: Vec<Measured>,
+    provisioned: Vec<Measured>,
+    spilled_over: Vec<Measured>,
+    utilization: Vec<Measured>,
+    provisioned_concurrent: Vec<Measured>,
+    unreserved_concurrent: Measured,
+}
 
-impl Identities {
-    fn new(function: &str, qualifier: Option<&str>, version: &str) -> Self {
+impl Kept {
+    fn new(at: &Scope, function: &str, qualifier: Option<&str>, version: &str) -> Self {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let named = pair("FunctionName", function);
         let resource = pair(
@@ -63,11 +66,35 @@ impl Identities {
         if qualifier.is_some_and(|qualifier| qualifier != version) {
             sets.push(vec![named, resource, pair("ExecutedVersion", version)]);
         }
-        let metrics = |name: &str| {
-            let metric = |set: &Vec<_>| Metric::new(NAMESPACE, name, set.clone());
-            sets.iter().map(metric).collect()
+        let metrics = |(name, unit)| {
+            let of =
+                |set: &Vec<_>| Measured::new(at, Metric::new(NAMESPACE, name, set.clone()), unit);
+            sets.iter().map(of).collect()
         };
-        Self(NAMES.map(metrics))
+        let [
+            invocations,
+            errors,
+            throttles,
+            duration,
+            concurrent,
+            provisioned,
+            spilled_over,
+            utilization,
+            provisioned_concurrent,
+        ] = METRICS.map(metrics);
+        let unreserved = Metric::new(NAMESPACE, "UnreservedConcurrentExecutions", Vec::new());
+        Self {
+            invocations,
+            errors,
+            throttles,
+            duration,
+            concurrent,
+            provisioned,
+            spilled_over,
+            utilization,
+            provisioned_concurrent,
+            unreserved_concurrent: Measured::new(at, unreserved, Unit::Count),
+        }
     }
 }
 
@@ -79,14 +106,15 @@ impl Meter {
         }
     }
 
-    fn identities(&self, call: &Call, qualifier: Option<&str>, version: &str) -> Arc<Identities> {
+    fn kept(&self, call: &Call, qualifier: Option<&str>, version: &str) -> Arc<Kept> {
         let key = format!("{}|{version}", call.arn);
         let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = ready.get(&key) {
             return Arc::clone(found);
         }
         drop(ready);
-        let made = Arc::new(Identities::new(&call.function.name, qualifier, version));
+        let function = &call.function;
+        let made = Arc::new(Kept::new(&function.at, &function.name, qualifier, version));
         let mut ready = self.ready.write().unwrap_or_else(PoisonError::into_inner);
         if ready.len() >= READY_MAX {
             ready.clear();
@@ -104,58 +132,58 @@ impl Meter {
         result: &Result<Outcome, Refusal>,
         inner: &Inner,
     ) {
-        let (at, now_ms) = (&call.function.at, inner.clock.now_ms());
-        let identities = self.identities(call, qualifier, version);
-        let put = |index: usize, unit, value: f64| {
-            for metric in &identities.0[index] {
-                self.telemetry.metric(at, metric, unit, value, now_ms);
+        let now_ms = inner.clock.now_ms();
+        let kept = self.kept(call, qualifier, version);
+        let put = |metrics: &[Measured], value: f64| {
+            for metric in metrics {
+                self.telemetry.measure(metric, value, now_ms);
             }
         };
         match result {
             Ok(outcome) => {
-                put(0, Unit::Count, 1.0);
+                put(&kept.invocations, 1.0);
                 let error = outcome.function_error.is_some();
-                put(1, Unit::Count, if error { 1.0 } else { 0.0 });
-                put(2, Unit::Count, 0.0);
+                put(&kept.errors, if error { 1.0 } else { 0.0 });
+                put(&kept.throttles, 0.0);
                 let duration = outcome.report.duration.as_secs_f64() * 1000.0;
-                put(3, Unit::Milliseconds, duration);
+                put(&kept.duration, duration);
                 if let Some(provisioned) = outcome.provisioned {
                     let busy = f64::from(provisioned.busy);
                     let all = f64::from(provisioned.allocated);
-                    put(if provisioned.used { 5 } else { 6 }, Unit::Count, 1.0);
-                    put(
-                        7,
-                        Unit::None,
-                        if all > 0.0 {
-                            (busy / all).min(1.0)
-                        } else {
-                            0.0
-                        },
-                    );
-                    put(8, Unit::Count, busy);
+                    let how = match provisioned.used {
+                        true => &kept.provisioned,
+                        false => &kept.spilled_over,
+                    };
+                    put(how, 1.0);
+                    let share = if all > 0.0 {
+                        (busy / all).min(1.0)
+                    } else {
+                        0.0
+                    };
+                    put(&kept.utilization, share);
+                    put(&kept.provisioned_concurrent, busy);
                 }
             }
-            Err(Refusal::Throttled(_)) => put(2, Unit::Count, 1.0),
+            Err(Refusal::Throttled(_)) => put(&kept.throttles, 1.0),
             // Nothing ran, and it is not the caller's doing.
             Err(_) => return,
         }
+        let function = &call.function;
         // The one that just ended counts.
-        let running = inner.engine.concurrency(&pool(at, &call.function.name));
-        for (index, metric) in identities.0[4].iter().enumerate() {
-            let count = if index == 0 {
-                running.account
-            } else {
-                running.function
+        let running = inner
+            .engine
+            .concurrency(&pool(&function.at, &function.name));
+        let of_account = f64::from(running.account + 1);
+        for (index, metric) in kept.concurrent.iter().enumerate() {
+            let value = match index {
+                0 => of_account,
+                _ => f64::from(running.function + 1),
             };
-            let value = f64::from(count + 1);
-            self.telemetry
-                .metric(at, metric, Unit::Count, value, now_ms);
+            self.telemetry.measure(metric, value, now_ms);
         }
-        if call.function.record.reserved_concurrency.is_none() {
-            let metric = Metric::new(NAMESPACE, "UnreservedConcurrentExecutions", Vec::new());
-            let value = f64::from(running.account + 1);
+        if function.record.reserved_concurrency.is_none() {
             self.telemetry
-                .metric(at, &metric, Unit::Count, value, now_ms);
+                .measure(&kept.unreserved_concurrent, of_account, now_ms);
         }
     }
 

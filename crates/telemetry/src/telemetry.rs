@@ -12,7 +12,7 @@ use wire::Scope;
 use crate::Result;
 use crate::lines::{self, Lines};
 use crate::logs::{Archive, LogGroupRecipient, Logs, May, Writers};
-use crate::metrics::{CloudWatch, Distribution, Metric, Recorder, Unit};
+use crate::metrics::{CloudWatch, Distribution, Measured, Metric, Recorder, Unit};
 
 /// How often what is past its retention is removed.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
@@ -116,11 +116,19 @@ impl Telemetry {
     }
 
     /// Adds a value to a metric of the platform. Never waits and never touches the disk: values are added up and
-    /// written about once a second. Callers on a hot path keep their [`Metric`]s.
+    /// written about once a second.
     pub fn metric(&self, at: &Scope, metric: &Metric, unit: Unit, value: f64, time_ms: i64) {
         let recorder = &self.inner.cloudwatch.recorder;
         let values = Distribution::of(value, 1.0);
         if !recorder.add(at, metric, unit, time_ms, false, &values) {
+            recorder.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The same for a metric that its caller keeps, because it has values all the time.
+    pub fn measure(&self, measured: &Measured, value: f64, time_ms: i64) {
+        let recorder = &self.inner.cloudwatch.recorder;
+        if !recorder.add_value(measured, time_ms, value) {
             recorder.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -81,6 +81,21 @@ impl Distribution {
         self.count <= 0.0
     }
 
+    /// Adds one value that was seen once, keeping at most `exact_max` different values exactly.
+    pub fn add_value(&mut self, value: f64, exact_max: usize) {
+        match &mut self.values {
+            // The usual case, without making a distribution of the value.
+            Values::Exact(pairs) if self.count > 0.0 && value >= 0.0 && pairs.len() < exact_max => {
+                self.count += 1.0;
+                self.sum += value;
+                self.min = self.min.min(value);
+                self.max = self.max.max(value);
+                insert(pairs, value, 1.0);
+            }
+            _ => self.add(&Self::of(value, 1.0), exact_max),
+        }
+    }
+
     /// Adds what another one saw, keeping at most `exact_max` different values exactly.
     pub fn add(&mut self, other: &Self, exact_max: usize) {
         if other.is_empty() {
@@ -273,6 +288,16 @@ mod tests {
         let all = many([3.0, 1.0, 3.0, 0.0], 10);
         assert_eq!((all.count, all.sum, all.min, all.max), (4.0, 7.0, 0.0, 3.0));
         assert_eq!(all.values().unwrap(), [(0.0, 1.0), (1.0, 1.0), (3.0, 2.0)]);
+    }
+
+    #[test]
+    fn one_value_adds_like_a_distribution_of_it() {
+        let (mut one, mut other) = (Distribution::default(), Distribution::default());
+        for value in [3.0, 1.0, 3.0, 0.0, 2.0, 7.0, -1.0, 5.0] {
+            one.add_value(value, 4);
+            other.add(&Distribution::of(value, 1.0), 4);
+            assert_eq!(one, other, "after {value}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub use get_metric_data::GetMetricData;
 pub use get_metric_statistics::GetMetricStatistics;
 pub use list_metrics::ListMetrics;
 pub use put_metric_data::PutMetricData;
+pub use recorder::Measured;
 pub(crate) use recorder::Recorder;
 pub use shapes::Unit;
 pub use statistic::Statistic;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -27,6 +27,41 @@ const WRITES_AT_ONCE: usize = 256;
 const REMEMBERED_MAX: usize = 50_000;
 
 type Waiting = oneshot::Sender<std::result::Result<(), String>>;
+
+/// A metric that is measured often: where its values go is looked up once.
+pub struct Measured {
+    at: Scope,
+    metric: Metric,
+    unit: Unit,
+    known: RwLock<Option<Arc<Series>>>,
+}
+
+impl Measured {
+    /// A metric in one unit, of an account in a region.
+    pub fn new(at: &Scope, metric: Metric, unit: Unit) -> Self {
+        Self {
+            at: at.clone(),
+            metric,
+            unit,
+            known: RwLock::default(),
+        }
+    }
+
+    fn series(&self, index: &Index) -> Option<Arc<Series>> {
+        {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(series) = &*known
+                && !series.forgotten.load(Ordering::Acquire)
+            {
+                return Some(series.clone());
+            }
+        }
+        let series = index.series(&self.at, &self.metric, self.unit)?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(series.clone());
+        Some(series)
+    }
+}
 
 /// Where values go in.
 pub(crate) struct Recorder {
@@ -85,24 +120,42 @@ impl Recorder {
         let Some(series) = self.index.series(at, metric, unit) else {
             return false;
         };
-        series.last_ms.fetch_max(time_ms, Ordering::Relaxed);
-        let second = time_ms.div_euclid(1000);
-        let minute = second - second.rem_euclid(60);
-        let queue = {
-            let mut pending = lock(&series.pending);
+        self.put(&series, time_ms, |pending, second, minute| {
             let minutes = pending.minutes.entry(minute).or_default();
             minutes.add(values, EXACT_VALUES_MAX);
             if high_resolution {
                 let seconds = pending.seconds.entry(second).or_default();
                 seconds.add(values, EXACT_VALUES_MAX);
             }
+        });
+        true
+    }
+
+    /// Adds one value to a metric that is measured often. Never waits. False if there are too many series.
+    pub(crate) fn add_value(&self, measured: &Measured, time_ms: i64, value: f64) -> bool {
+        let Some(series) = measured.series(&self.index) else {
+            return false;
+        };
+        self.put(&series, time_ms, |pending, _, minute| {
+            let minutes = pending.minutes.entry(minute).or_default();
+            minutes.add_value(value, EXACT_VALUES_MAX);
+        });
+        true
+    }
+
+    /// Changes what is pending of a series, for the second and the minute of a time.
+    fn put(&self, series: &Arc<Series>, time_ms: i64, add: impl FnOnce(&mut Pending, i64, i64)) {
+        series.last_ms.fetch_max(time_ms, Ordering::Relaxed);
+        let second = time_ms.div_euclid(1000);
+        let queue = {
+            let mut pending = lock(&series.pending);
+            add(&mut pending, second, second - second.rem_euclid(60));
             !std::mem::replace(&mut pending.queued, true)
         };
         if queue {
-            lock(&self.dirty).push(series);
+            lock(&self.dirty).push(series.clone());
             self.wake.notify_one();
         }
-        true
     }
 
     /// Resolves when everything added before is on disk.

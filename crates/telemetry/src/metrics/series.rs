@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub(crate) struct Series {
     pub(super) last_ms: AtomicI64,
     /// What the record on disk says of it; `i64::MIN` while there is no record.
     recorded_ms: AtomicI64,
+    /// The index does not have it any more: it had no values.
+    pub(super) forgotten: AtomicBool,
     pub(super) pending: Mutex<Pending>,
 }
 
@@ -85,6 +87,7 @@ impl Index {
                 unit: Unit::parse(&record.unit).unwrap_or_default(),
                 last_ms: record.last_ms.into(),
                 recorded_ms: record.last_ms.into(),
+                forgotten: false.into(),
                 pending: Mutex::default(),
                 scope,
             };
@@ -125,6 +128,7 @@ impl Index {
             unit,
             last_ms: i64::MIN.into(),
             recorded_ms: i64::MIN.into(),
+            forgotten: false.into(),
             pending: Mutex::default(),
         });
         let metrics = scopes.entry(at.clone()).or_default();
@@ -214,6 +218,7 @@ impl Index {
             if series.last_ms.load(Ordering::Relaxed) >= older_than_ms {
                 return Ok(());
             }
+            series.forgotten.store(true, Ordering::Release);
             if let Some(metrics) = scopes.get_mut(&series.scope)
                 && let Some(units) = metrics.get_mut(&series.metric)
             {

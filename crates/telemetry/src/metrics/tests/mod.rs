@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Metric, Unit};
+use super::{Measured, Metric, Unit};
 use crate::testing::{NOW_MS, Server, scope, scope_of};
 
 const NOW_S: i64 = NOW_MS / 1000;

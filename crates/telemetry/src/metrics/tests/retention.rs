@@ -98,6 +98,38 @@ async fn values_are_folded_step_by_step() {
 
 /// Dies after the coarse record is written and before the fine ones are removed.
 #[tokio::test]
+async fn a_metric_that_its_caller_keeps_is_found_again_after_a_silence() {
+    let server = Server::start().await;
+    let recorder = server.telemetry.cloudwatch().recorder.clone();
+    let kept = Measured::new(
+        &scope(),
+        Metric::new(NAMESPACE, "m", Vec::new()),
+        Unit::None,
+    );
+    let now_ms = || store::Clock::now_ms(&*server.clock);
+    let sum = async || {
+        let now_s = now_ms() / 1000;
+        let request = json!({
+            "StartTime": now_s - 60, "EndTime": now_s + 60, "ScanBy": "TimestampAscending",
+            "MetricDataQueries": [query("m", "m", 60, "Sum")],
+        });
+        let reply = server.metrics("GetMetricData", &request).await;
+        results(&reply).remove(0).2
+    };
+    for value in [1.0, 2.0, 2.0] {
+        server.telemetry.measure(&kept, value, now_ms());
+    }
+    server.telemetry.flush().await;
+    assert_eq!(sum().await, [5.0]);
+
+    server.advance(Duration::from_secs(500 * 86_400));
+    recorder.thin_out(&*server.clock).await.unwrap();
+    server.telemetry.measure(&kept, 4.0, now_ms());
+    server.telemetry.flush().await;
+    assert_eq!(sum().await, [4.0]);
+}
+
+#[tokio::test]
 async fn an_interrupted_round_doubles_nothing() {
     let server = Server::start().await;
     let recorder = server.telemetry.cloudwatch().recorder.clone();
