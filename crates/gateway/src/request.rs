@@ -1,5 +1,6 @@
 //! The life of a request: find its operation, check its claim, read its body, check its signature, run it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -68,7 +69,7 @@ impl Gateway {
         if stores && storage::is_asked(&head) {
             return self.store(services, head, body, origin, request_id).await;
         }
-        let at_host = || AwsHost::of(&head).map(|host| host.service.to_owned());
+        let at_host = || AwsHost::of(&head).map(|host| Cow::Owned(host.service.to_owned()));
         let hint = scope_service(&head).or_else(at_host);
         let found = services.router.find(&head, hint.as_deref());
         let Some(found) = found else {
@@ -77,7 +78,7 @@ impl Gateway {
                     .store(services.clone(), head, body, origin, request_id)
                     .await;
             }
-            let unserved = self.unserved(&services, &head, hint, &request_id);
+            let unserved = self.unserved(&services, &head, hint.as_deref(), &request_id);
             return self.refused(&head, &mut body, unserved).await;
         };
         let asked = Asked {
@@ -170,10 +171,10 @@ impl Gateway {
         &self,
         services: &Services,
         head: &Parts,
-        hint: Option<String>,
+        hint: Option<&str>,
         request_id: &str,
     ) -> Reply {
-        let names: Vec<&str> = hint.as_deref().into_iter().collect();
+        let names: Vec<&str> = hint.into_iter().collect();
         let now = Timestamp::now();
         let claim = Claim::read(&Head::from(head), &Rules::new(&names, Regions::Any), now);
         let known = claim.and_then(|claim| {
@@ -181,7 +182,7 @@ impl Gateway {
             keyring.find(claim.access_key_id(), claim.session_token(), now)
         });
         match known {
-            Ok(_) => wire::unserved(head, hint.as_deref(), request_id),
+            Ok(_) => wire::unserved(head, hint, request_id),
             Err(refusal) => {
                 let error = self.refusal(&refusal, Family::RestJson);
                 wire::refuse(&error, head, request_id)
@@ -349,12 +350,12 @@ fn text_header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// The service in the scope of a claim that nobody has checked: a hint, no more.
-fn scope_service(head: &Parts) -> Option<String> {
+fn scope_service(head: &Parts) -> Option<Cow<'_, str>> {
     scope_part(head, 3)
 }
 
 /// A part of that scope: 2 is the region, 3 the service.
-fn scope_part(head: &Parts, part: usize) -> Option<String> {
+fn scope_part(head: &Parts, part: usize) -> Option<Cow<'_, str>> {
     let authorization = head.headers.get(header::AUTHORIZATION);
     let in_header = authorization.and_then(|value| value.to_str().ok());
     let in_query = head.uri.query();
@@ -364,10 +365,15 @@ fn scope_part(head: &Parts, part: usize) -> Option<String> {
         (None, None) => return None,
     };
     let credential = credential.split([',', ' ', '&']).next()?;
-    let credential = credential.replace("%2F", "/").replace("%2f", "/");
-    let found = credential.split('/').nth(part)?;
+    let found = match credential.contains('%') {
+        false => Cow::Borrowed(credential.split('/').nth(part)?),
+        true => {
+            let credential = credential.replace("%2F", "/").replace("%2f", "/");
+            Cow::Owned(credential.split('/').nth(part)?.to_owned())
+        }
+    };
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-    (found.len() <= 64 && found.bytes().all(legal)).then(|| found.to_owned())
+    (found.len() <= 64 && found.bytes().all(legal)).then_some(found)
 }
 
 /// Methods that no AWS operation has.

@@ -1,5 +1,9 @@
 //! [`Http`]: where a restJson operation's members travel. One constant beside the operation, read like the AWS page.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 /// The HTTP binding of an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Http {
@@ -90,49 +94,88 @@ impl Http {
         self.body_bytes_max = bytes;
         self
     }
+}
 
-    /// The parameters of the path if it and the query fit the template. Segments are compared before they are percent-decoded,
-    /// so that an encoded slash stays within its segment; one trailing slash is of no account.
-    pub(crate) fn matches(&self, path: &str, query: &str) -> Option<Vec<(&'static str, String)>> {
-        let (template, literals) = self.path.split_once('?').unwrap_or((self.path, ""));
-        for literal in literals.split('&').filter(|literal| !literal.is_empty()) {
-            query.split('&').find(|parameter| *parameter == literal)?;
+/// A binding's method and path, taken apart once for the many requests that are compared with it.
+#[derive(Debug)]
+pub(crate) struct Template {
+    method: &'static str,
+    segments: Vec<Segment>,
+    /// What must be among the query's parameters.
+    literals: Vec<&'static str>,
+}
+
+#[derive(Debug)]
+enum Segment {
+    Literal(&'static str),
+    /// A parameter of one segment.
+    One(&'static str),
+    /// A parameter of all that follows.
+    Rest(&'static str),
+}
+
+impl Template {
+    /// Of a method and a path as [`Http::path`] has it.
+    pub(crate) fn new(method: &'static str, path: &'static str) -> Self {
+        let (path, literals) = path.split_once('?').unwrap_or((path, ""));
+        let segment = |text: &'static str| {
+            let name = text.strip_prefix('{').and_then(|t| t.strip_suffix('}'));
+            match name.map(|name| (name, name.strip_suffix('+'))) {
+                None => Segment::Literal(text),
+                Some((name, None)) => Segment::One(name),
+                Some((_, Some(name))) => Segment::Rest(name),
+            }
+        };
+        let literals = literals.split('&').filter(|literal| !literal.is_empty());
+        Self {
+            method,
+            segments: segments(path).map(segment).collect(),
+            literals: literals.collect(),
         }
+    }
+
+    /// The parameters of the path, in [`segments`], if it, the method and the query fit. Segments are compared before they
+    /// are percent-decoded, so that an encoded slash stays within its segment.
+    pub(crate) fn matches(
+        &self,
+        method: &str,
+        path: &[&str],
+        query: &str,
+    ) -> Option<Vec<(&'static str, String)>> {
+        let takes_rest = matches!(self.segments.last(), Some(Segment::Rest(_)));
+        let long_enough = match takes_rest {
+            true => path.len() >= self.segments.len(),
+            false => path.len() == self.segments.len(),
+        };
+        let pairs = || self.segments.iter().zip(path);
         // Most templates differ in a literal, which is told without taking any parameter.
-        if !same_literals(template, path) {
+        let same = |(wanted, found): (&Segment, &&str)| match wanted {
+            Segment::Literal(text) => text == found,
+            Segment::One(_) | Segment::Rest(_) => !found.is_empty(),
+        };
+        if !long_enough || method != self.method || !pairs().all(same) {
             return None;
         }
-        let mut parameters = Vec::new();
-        let mut found = trim(path).split('/');
-        for wanted in trim(template).split('/') {
-            let name = wanted.strip_prefix('{').and_then(|w| w.strip_suffix('}'));
-            match name {
-                None if found.next() != Some(wanted) => return None,
-                None => {}
-                Some(name) => {
-                    let segment = match name.strip_suffix('+') {
-                        None => found.next()?.to_owned(),
-                        Some(_) => found.by_ref().collect::<Vec<_>>().join("/"),
-                    };
-                    if segment.is_empty() {
-                        return None;
-                    }
-                    let decoded = percent_encoding::percent_decode_str(&segment)
-                        .decode_utf8()
-                        .ok()?
-                        .into_owned();
-                    parameters.push((name.trim_end_matches('+'), decoded));
-                }
-            }
+        for literal in &self.literals {
+            query.split('&').find(|parameter| parameter == literal)?;
         }
-        found.next().is_none().then_some(parameters)
+        let mut parameters = Vec::new();
+        for (at, (wanted, found)) in pairs().enumerate() {
+            let (name, segment) = match wanted {
+                Segment::Literal(_) => continue,
+                Segment::One(name) => (*name, Cow::Borrowed(*found)),
+                Segment::Rest(name) => (*name, Cow::Owned(path[at..].join("/"))),
+            };
+            let decoded = percent_decode_str(&segment).decode_utf8().ok()?;
+            parameters.push((name, decoded.into_owned()));
+        }
+        Some(parameters)
     }
 }
 
-/// Whether a path has the template's literal segments, as far as it goes.
-fn same_literals(template: &str, path: &str) -> bool {
-    let mut pairs = trim(template).split('/').zip(trim(path).split('/'));
-    pairs.all(|(wanted, found)| wanted == found || wanted.starts_with('{'))
+/// The segments of a path; one trailing slash is of no account.
+pub(crate) fn segments(path: &str) -> impl Iterator<Item = &str> {
+    trim(path).split('/')
 }
 
 fn trim(path: &str) -> &str {
@@ -147,7 +190,8 @@ mod tests {
     #[track_caller]
     fn check(template: &'static str, path: &str, expected: Option<&[(&str, &str)]>) {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let found = Http::new("GET", template, 200).matches(path, query);
+        let path: Vec<&str> = segments(path).collect();
+        let found = Template::new("GET", template).matches("GET", &path, query);
         let found: Option<Vec<(&str, &str)>> = found
             .as_ref()
             .map(|f| f.iter().map(|(k, v)| (*k, v.as_str())).collect());
@@ -167,6 +211,8 @@ mod tests {
         check("/a/", "/a", Some(&[]));
         check("/a", "/a/", Some(&[]));
         check("/tags/{R+}", "/tags/x/y", Some(&[("R", "x/y")]));
+        check("/tags/{R+}", "/tags/", None);
+        check("/tags/{R+}", "/tags", None);
         check("/a?find=B", "/a?find=B&c=d", Some(&[]));
         check("/a?find=B", "/a?find=C", None);
         check("/a?find=B", "/a", None);

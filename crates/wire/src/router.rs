@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::request::Parts;
 
+use crate::http_binding::{self, Template};
 use crate::operation::{Failure, Route};
 use crate::protocol::{self, Protocol};
 use crate::shape::Undecodable;
@@ -144,6 +145,10 @@ impl<S: Service> Serve for Served<S> {
 pub struct Mount {
     profile: Profile,
     rows: Vec<Row>,
+    /// Of each row.
+    templates: Vec<Template>,
+    /// Of the operations that are not built, with their names.
+    unbuilt: Vec<(&'static str, Template)>,
     by_name: HashMap<&'static str, usize>,
     service: Box<dyn Serve>,
 }
@@ -152,7 +157,14 @@ impl Mount {
     /// Mounts a service.
     pub fn new<S: Service>(service: Arc<S>) -> Self {
         let rows = schema_of::<S>();
+        let template = |row: &Row| Template::new(row.http.method, row.http.path);
+        let unbuilt = |unbuilt: &Unbuilt| {
+            let (method, path) = unbuilt.http?;
+            Some((unbuilt.name, Template::new(method, path)))
+        };
         Self {
+            templates: rows.iter().map(template).collect(),
+            unbuilt: S::UNBUILT.iter().filter_map(unbuilt).collect(),
             profile: Profile::of::<S>(),
             by_name: rows.iter().enumerate().map(|(i, r)| (r.name, i)).collect(),
             rows,
@@ -377,8 +389,10 @@ impl Router {
     }
 
     fn find_rest(&self, host: Option<&str>, head: &Parts) -> Option<Found<'_>> {
-        let path = head.uri.path();
+        let (path, method) = (head.uri.path(), head.method.as_str());
+        let segments: Vec<&str> = http_binding::segments(path).collect();
         let query = head.uri.query().unwrap_or_default();
+        let matches = |template: &Template| template.matches(method, &segments, query);
         let rest = |m: &&Mount| m.profile.protocols.contains(&Protocol::RestJson);
         let at_host = |m: &&Mount| m.answers_at(host);
         for mount in self.mounts.iter().filter(rest).filter(at_host) {
@@ -389,19 +403,14 @@ impl Router {
                     target,
                 })
             };
-            for (index, row) in mount.rows.iter().enumerate() {
-                if row.http.method == head.method.as_str()
-                    && let Some(parameters) = row.http.matches(path, query)
-                {
+            for (index, template) in mount.templates.iter().enumerate() {
+                if let Some(parameters) = matches(template) {
                     return found(Target::Row(index, parameters));
                 }
             }
-            for unbuilt in mount.profile.unbuilt {
-                if let Some((method, template)) = unbuilt.http
-                    && method == head.method.as_str()
-                    && Http::new("", template, 200).matches(path, query).is_some()
-                {
-                    return found(Target::Unbuilt(unbuilt.name));
+            for (name, template) in &mount.unbuilt {
+                if matches(template).is_some() {
+                    return found(Target::Unbuilt(name));
                 }
             }
             let same_first_segment =

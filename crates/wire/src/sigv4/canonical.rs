@@ -12,6 +12,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
+/// Room for the canonical request of most requests.
+const REQUEST_BYTES_USUAL: usize = 1024;
+
 /// A query, split and decoded, in the order of the wire. `+` is a space, as AWS reads it.
 pub(super) fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     query
@@ -67,7 +70,7 @@ pub(super) fn path(path: &str, rule: PathRule) -> String {
 }
 
 fn encoded_path(bytes: &[u8]) -> String {
-    percent_encode(bytes, ENCODED_IN_PATH).to_string()
+    Cow::from(percent_encode(bytes, ENCODED_IN_PATH)).into_owned()
 }
 
 /// Resolves `.`, `..` and empty segments, and keeps a trailing slash.
@@ -96,8 +99,7 @@ fn normalised(path: &str) -> Cow<'_, str> {
 
 /// The block of `name:value` lines. A signed header that the request lacks counts as empty, so that the
 /// signature cannot match unless the signer saw it empty too.
-fn headers(head: &Head<'_>, signed: &[String]) -> String {
-    let mut out = String::new();
+fn push_headers(out: &mut String, head: &Head<'_>, signed: &[String]) {
     for name in signed {
         out.push_str(name);
         out.push(':');
@@ -107,7 +109,7 @@ fn headers(head: &Head<'_>, signed: &[String]) -> String {
                 out.push(',');
             }
             any = true;
-            push_collapsed(&mut out, &String::from_utf8_lossy(value.as_bytes()));
+            push_collapsed(out, &String::from_utf8_lossy(value.as_bytes()));
         }
         if let (false, "host" | ":authority", Some(authority)) =
             (any, name.as_str(), head.authority)
@@ -116,7 +118,6 @@ fn headers(head: &Head<'_>, signed: &[String]) -> String {
         }
         out.push('\n');
     }
-    out
 }
 
 /// Trims a header's value and makes every run of blanks inside it one space.
@@ -141,29 +142,44 @@ pub(super) fn request(
     left_out: &[&str],
     payload: &str,
 ) -> String {
-    format!(
-        "{}\n{}\n{}\n{}\n{}\n{}",
+    let mut out = String::with_capacity(REQUEST_BYTES_USUAL);
+    for line in [
         head.method,
-        path(head.path, rule),
-        query(head.query, left_out),
-        headers(head, signed),
-        signed.join(";"),
-        payload
-    )
+        &path(head.path, rule),
+        &query(head.query, left_out),
+    ] {
+        out.push_str(line);
+        out.push('\n');
+    }
+    push_headers(&mut out, head, signed);
+    out.push('\n');
+    for (i, name) in signed.iter().enumerate() {
+        if i > 0 {
+            out.push(';');
+        }
+        out.push_str(name);
+    }
+    out.push('\n');
+    out.push_str(payload);
+    out
 }
 
 /// The string to sign. `scope` is `date/region/service/aws4_request`.
 pub(super) fn string_to_sign(at: &str, scope: &str, canonical: &str) -> String {
     let digest = hex(&sha256(canonical.as_bytes()));
-    format!("{ALGORITHM}\n{at}\n{scope}\n{digest}")
+    [ALGORITHM, at, scope, &digest].join("\n")
 }
 
 /// Lower-case hexadecimal.
 pub(super) fn hex(digest: &Sha256) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    let pair = |byte: &u8| [digit(byte >> 4), digit(byte & 15)];
-    digest.iter().flat_map(pair).collect()
+    let mut out = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
+    }
+    out
 }
 
 /// Reads 64 hexadecimal digits, of either case for what a client sends.

@@ -6,16 +6,26 @@ use jiff::tz::TimeZone;
 
 /// `20150830T123600Z`.
 pub(super) fn basic(at: Timestamp) -> String {
-    let t = at.to_zoned(TimeZone::UTC).datetime();
-    format!(
-        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
-        t.year(),
-        t.month(),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second()
-    )
+    let t = TimeZone::UTC.to_datetime(at);
+    let mut out = String::with_capacity(16);
+    // No request is signed before the year 0.
+    push_two(&mut out, t.year().max(0) / 100);
+    push_two(&mut out, t.year().max(0) % 100);
+    push_two(&mut out, t.month().into());
+    push_two(&mut out, t.day().into());
+    out.push('T');
+    push_two(&mut out, t.hour().into());
+    push_two(&mut out, t.minute().into());
+    push_two(&mut out, t.second().into());
+    out.push('Z');
+    out
+}
+
+/// Two digits of a number from 0 to 99.
+fn push_two(out: &mut String, number: i16) {
+    let digit = |number: i16| char::from_digit(u32::from(number.unsigned_abs()) % 10, 10);
+    out.extend(digit(number / 10));
+    out.extend(digit(number));
 }
 
 /// Reads `20150830T123600Z`, and nothing looser.
