@@ -120,23 +120,22 @@ fn whole(functions: &Functions, name: &FunctionRef, cx: &Context) -> Result<Arc<
 /// Whether this invocation goes on with a loop that is to be stopped.
 pub(crate) fn is_loop(function: &Function, trace_id: Option<&str>) -> bool {
     let mut passes = lineage(trace_id.unwrap_or_default());
-    // The name costs a hash, and most are in no chain.
     !function.record.recursion_allowed
-        && passes.any(|(other, passes)| passes >= PASSES_MAX && other == name(function))
+        && passes.any(|(other, passes)| passes >= PASSES_MAX && other == function.lineage_name)
 }
 
 /// The trace header that the function sees: the one of its cause, and one pass more.
 pub(crate) fn with_pass(function: &Function, trace_id: &str) -> String {
-    let own = name(function);
+    let own = &function.lineage_name;
     let mut passes: Vec<(&str, u32)> = lineage(trace_id).collect();
     let own_passes = passes
         .iter()
-        .find(|(function, _)| *function == own)
+        .find(|(function, _)| function == own)
         .map_or(0, |(_, passes)| *passes);
-    passes.retain(|(function, _)| *function != own);
+    passes.retain(|(function, _)| function != own);
     let forgotten = (passes.len() + 1).saturating_sub(LINEAGE_FUNCTIONS_MAX);
     passes.drain(..forgotten);
-    passes.push((&own, own_passes.saturating_add(1)));
+    passes.push((own, own_passes.saturating_add(1)));
     let entries: Vec<String> = passes
         .iter()
         .map(|(function, passes)| format!("{function}:{passes}"))
@@ -162,7 +161,7 @@ fn lineage(trace_id: &str) -> impl Iterator<Item = (&str, u32)> {
 }
 
 /// What stands for a function in a lineage.
-fn name(function: &Function) -> String {
-    let digest = Digest::of(function.arn(None).as_str().as_bytes()).to_hex();
+pub(crate) fn lineage_name(at: &Scope, name: &str) -> String {
+    let digest = Digest::of(Arn::function(at, name, None).as_str().as_bytes()).to_hex();
     digest[..8].to_owned()
 }

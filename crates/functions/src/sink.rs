@@ -36,8 +36,28 @@ pub struct Sink {
     answers: Mutex<Answers>,
 }
 
-/// By role and log group, with the time of asking.
-type Answers = HashMap<(Arc<str>, String), (Instant, Answer)>;
+/// By log group and role, with the time of asking.
+#[derive(Default)]
+struct Answers {
+    of_groups: HashMap<String, HashMap<Arc<str>, (Instant, Answer)>>,
+    count: usize,
+}
+
+impl Answers {
+    fn get(&self, to: &LogTarget) -> Option<Answer> {
+        let (asked, answer) = self.of_groups.get(&to.group)?.get(&to.role)?;
+        (asked.elapsed() < BELIEVED).then_some(*answer)
+    }
+
+    fn insert(&mut self, to: &LogTarget, answer: Answer) {
+        if self.count >= ANSWERS_MAX {
+            *self = Self::default();
+        }
+        let of_group = self.of_groups.entry(to.group.clone()).or_default();
+        let before = of_group.insert(Arc::clone(&to.role), (Instant::now(), answer));
+        self.count += usize::from(before.is_none());
+    }
+}
 
 /// What a role may do with a log group.
 #[derive(Clone, Copy)]
@@ -58,12 +78,9 @@ impl Sink {
     }
 
     fn ask(&self, at: &Scope, to: &LogTarget) -> Answer {
-        let key = (Arc::clone(&to.role), to.group.clone());
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((asked, answer)) = answers.get(&key)
-            && asked.elapsed() < BELIEVED
-        {
-            return *answer;
+        if let Some(answer) = answers.get(to) {
+            return answer;
         }
         let group = Arn::log_group(at, &to.group);
         let stream = Arn::log_stream(at, &to.group, &to.stream);
@@ -75,10 +92,7 @@ impl Sink {
                 create_stream: may("logs:CreateLogStream", &group),
             },
         };
-        if answers.len() >= ANSWERS_MAX {
-            answers.clear();
-        }
-        answers.insert(key, (Instant::now(), answer));
+        answers.insert(to, answer);
         answer
     }
 }

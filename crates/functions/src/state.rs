@@ -13,6 +13,7 @@ use crate::record::{
     Content, FUNCTIONS, FunctionRecord, LAYERS, LastUpdate, LayerRecord, State, VERSIONS,
     VersionRecord, function_key, layer_key, read_key, version_key,
 };
+use crate::recursion;
 use crate::wishes::Wishes;
 
 /// How often a change is tried anew after somebody else's came first.
@@ -32,6 +33,8 @@ pub(crate) struct Function {
     versions: BTreeMap<u64, Runnable>,
     /// Resource policies as JSON, by qualifier.
     policies: BTreeMap<String, Arc<str>>,
+    /// What stands for it in the lineage of a trace.
+    pub lineage_name: String,
 }
 
 /// A specification to run, or why there is none.
@@ -321,6 +324,7 @@ impl Inner {
             latest,
             versions,
             policies,
+            lineage_name: recursion::lineage_name(at, name),
         });
         self.functions
             .install(at, name, stored, Some(Arc::clone(&function)));
