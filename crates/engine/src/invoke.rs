@@ -3,6 +3,7 @@
 //! The caller's own task drives the runtime's connection, so an event and its answer cost no hand-over between tasks.
 //! When the caller goes away half-way, the rest runs in a task of its own: a function that began is never cut short.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,14 +64,12 @@ pub(crate) async fn run(
         if busy.environment.booted {
             return Ok(busy.complete().await);
         }
-        return detached(shared, async move { Ok(busy.complete().await) }).await;
+        return detached(shared, Box::pin(async { Ok(busy.complete().await) })).await;
     }
     let (shared, spec) = (shared.clone(), spec.clone());
     let owned = shared.clone();
-    detached(&owned, async move {
-        cold(&shared, &spec, invocation, slot).await
-    })
-    .await
+    let work = Box::pin(async move { cold(&shared, &spec, invocation, slot).await });
+    detached(&owned, work).await
 }
 
 fn take_provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
@@ -101,11 +100,11 @@ fn woken(shared: &Arc<Shared>, idle: Idle) -> Option<Environment> {
     None
 }
 
-/// Runs in a task of its own: a start is worth finishing even when the caller goes away.
-async fn detached(
-    shared: &Shared,
-    work: impl Future<Output = Result<Outcome, Refusal>> + Send + 'static,
-) -> Result<Outcome, Refusal> {
+type Work = Pin<Box<dyn Future<Output = Result<Outcome, Refusal>> + Send>>;
+
+/// Runs in a task of its own: a start is worth finishing even when the caller goes away. Boxed, so that invocations without
+/// a start do not carry the room for one about.
+async fn detached(shared: &Shared, work: Work) -> Result<Outcome, Refusal> {
     let done = shared.tasks.spawn(work).await;
     done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string())))
 }
