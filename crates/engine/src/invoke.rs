@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -102,11 +103,43 @@ fn woken(shared: &Arc<Shared>, idle: Idle) -> Option<Environment> {
 
 type Work = Pin<Box<dyn Future<Output = Result<Outcome, Refusal>> + Send>>;
 
-/// Runs in a task of its own: a start is worth finishing even when the caller goes away. Boxed, so that invocations without
-/// a start do not carry the room for one about.
-async fn detached(shared: &Shared, work: Work) -> Result<Outcome, Refusal> {
-    let done = shared.tasks.spawn(work).await;
-    done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string())))
+/// Work that is worth finishing even when the caller goes away, as a start is: the caller's task does it, without handing it
+/// over, and a task of its own when that ends. Boxed, so that invocations without a start do not carry the room for one about.
+struct Detached {
+    shared: Arc<Shared>,
+    work: Option<Work>,
+}
+
+impl Future for Detached {
+    type Output = Result<Outcome, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        // Not there while it is polled, so that nobody goes on with it after a panic.
+        let Some(mut work) = self.work.take() else {
+            let why = "the work is done, or ended in a panic".to_owned();
+            return Poll::Ready(Err(Refusal::Internal(why)));
+        };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.work = Some(work);
+        }
+        polled
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take() {
+            self.shared.tasks.spawn(work);
+        }
+    }
+}
+
+fn detached(shared: &Arc<Shared>, work: Work) -> Detached {
+    Detached {
+        shared: shared.clone(),
+        work: Some(work),
+    }
 }
 
 /// Makes an environment first.

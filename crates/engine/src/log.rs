@@ -25,6 +25,9 @@ use crate::spec::{
 const EVENT_BYTES_MAX: usize = (1 << 20) - 26;
 /// What is read of one pipe before the other gets its turn, and before others get the thread.
 const DRAIN_BYTES_MAX: usize = 4 << 20;
+/// Room for a read of a pipe, which most often finds little or nothing, and once it found much.
+const READ_BYTES_FIRST: usize = 4 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// Length of a frame's header: type, length, time.
 const FRAME_HEAD: usize = 16;
 /// A frame's time is believed this far back.
@@ -48,7 +51,6 @@ struct State {
     partial_frame: Vec<u8>,
     /// The last bytes of the current invocation's log, when they are wanted.
     tail: Option<Vec<u8>>,
-    scratch: Vec<u8>,
 }
 
 /// The writing ends, for the processes.
@@ -136,7 +138,6 @@ impl Log {
             partial_line: Vec::new(),
             partial_frame: Vec::new(),
             tail: None,
-            scratch: Vec::new(),
         };
         Arc::new(Log {
             events,
@@ -482,7 +483,7 @@ type Out = Vec<(LogLine, Option<LogLevel>)>;
 impl State {
     fn drain_lines(&mut self, pipe: &pipe::Receiver, out: &mut Out, now: i64) {
         if self.lines_open {
-            self.lines_open = read_all(pipe, &mut self.partial_line, &mut self.scratch);
+            self.lines_open = read_all(pipe, &mut self.partial_line);
         }
         let mut start = 0;
         while let Some(length) = self.partial_line[start..]
@@ -510,7 +511,7 @@ impl State {
 
     fn drain_frames(&mut self, pipe: &pipe::Receiver, out: &mut Out, now: i64, config: &LogConfig) {
         if self.frames_open {
-            self.frames_open = read_all(pipe, &mut self.partial_frame, &mut self.scratch);
+            self.frames_open = read_all(pipe, &mut self.partial_frame);
         }
         let mut start = 0;
         while let Some(head) = self.partial_frame.get(start..start + FRAME_HEAD) {
@@ -580,21 +581,23 @@ impl FrameHead {
 }
 
 /// Reads what is there into `into`; `false` when the other side is gone for good.
-fn read_all(pipe: &pipe::Receiver, into: &mut Vec<u8>, scratch: &mut Vec<u8>) -> bool {
-    scratch.resize(64 << 10, 0);
-    let mut total = 0;
+fn read_all(pipe: &pipe::Receiver, into: &mut Vec<u8>) -> bool {
+    let (mut total, mut room) = (0, READ_BYTES_FIRST);
     while total < DRAIN_BYTES_MAX {
+        into.reserve(room);
         // The kernel is asked first: the reactor may not know yet of what has just been written, and then its own
         // `try_read` finds nothing. That one is needed to tell the reactor that there is nothing more.
-        let read = match rustix::io::read(pipe, &mut *scratch) {
-            Err(rustix::io::Errno::AGAIN) => pipe.try_read(scratch),
+        let read = match rustix::io::read(pipe, rustix::buffer::spare_capacity(into)) {
+            Err(rustix::io::Errno::AGAIN) => pipe.try_read_buf(into),
             read => read.map_err(io::Error::from),
         };
         match read {
             Ok(0) => return false,
             Ok(count) => {
-                into.extend_from_slice(&scratch[..count]);
                 total += count;
+                if count >= room {
+                    room = READ_BYTES;
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return error.kind() == io::ErrorKind::WouldBlock,

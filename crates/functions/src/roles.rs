@@ -64,15 +64,12 @@ impl Roles for Identity {
             Some(function) => function.split(':').next(),
             None => source.resource().rsplit([':', '/']).next(),
         };
-        let made = self.role_session(&RoleSession {
+        let caller = self.role_caller(&RoleSession {
             name: name.unwrap_or(service),
             service,
             ..session(role, source)
         });
-        let made = made.map_err(|error| error.to_string())?;
-        let token = Some(made.session_token.as_str());
-        let found = self.find_key(&made.access_key_id, token, jiff::Timestamp::now());
-        Ok(found.map_err(|error| format!("{error:?}"))?.caller)
+        caller.map_err(|error| error.to_string())
     }
 
     fn may(&self, role: &str, at: &Scope, action: &str, resource: &Arn) -> bool {

@@ -1,5 +1,6 @@
 //! Whose access key, and how sessions are made.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,13 +176,36 @@ impl Identity {
     /// # Errors
     /// [`CannotAssume`] when there is no such role or its trust policy does not name the service.
     pub fn role_session(&self, ask: &RoleSession<'_>) -> Result<SessionCredentials, CannotAssume> {
+        Ok(self.issue(self.role_draft(ask)?)?)
+    }
+
+    /// Who a service is that acts in a role by itself, and so needs no keys of a session.
+    ///
+    /// # Errors
+    /// As [`Identity::role_session`].
+    pub fn role_caller(&self, ask: &RoleSession<'_>) -> Result<Caller, CannotAssume> {
+        let draft = self.role_draft(ask)?;
+        let session = Arc::new(Session {
+            account: draft.account,
+            claims: self.claims(draft)?,
+            inline: Vec::new(),
+        });
+        let book = &self.0.book;
+        let caller = book.read(|state| session_caller(state, self, &session));
+        Ok(Caller {
+            session: Some(session),
+            ..caller.ok_or_else(|| CannotAssume::NoRole(ask.role.clone()))?
+        })
+    }
+
+    fn role_draft(&self, ask: &RoleSession<'_>) -> Result<Draft, CannotAssume> {
         let (account, id, name) = self.trusts_service(ask)?;
         let who = Who::Role {
             id,
             name,
             session: ask.name.to_owned(),
         };
-        Ok(self.issue(Draft::new(account, who, ask.duration))?)
+        Ok(Draft::new(account, who, ask.duration))
     }
 
     /// Whether [`Identity::role_session`] would succeed, for checks when a role is configured.
@@ -198,16 +222,19 @@ impl Identity {
     ) -> Result<(AccountId, String, String), CannotAssume> {
         let no_role = || CannotAssume::NoRole(ask.role.clone());
         let account = AccountId::new(ask.role.account()).ok_or_else(no_role)?;
-        let mut facts = Facts::default();
-        facts.set("aws:PrincipalIsAWSService", "true");
-        facts.set("aws:PrincipalServiceName", ask.service);
-        facts.set("aws:RequestedRegion", ask.region);
-        facts.set("sts:RoleSessionName", ask.name);
-        if let Some(source) = ask.source_arn {
-            facts.set("aws:SourceArn", source.as_str());
-            facts.set("aws:SourceAccount", source.account());
-        }
-        crate::authorize::set_time(&mut facts, self.0.clock.now_ms());
+        let facts = LazyCell::new(|| {
+            let mut facts = Facts::default();
+            facts.set("aws:PrincipalIsAWSService", "true");
+            facts.set("aws:PrincipalServiceName", ask.service);
+            facts.set("aws:RequestedRegion", ask.region);
+            facts.set("sts:RoleSessionName", ask.name);
+            if let Some(source) = ask.source_arn {
+                facts.set("aws:SourceArn", source.as_str());
+                facts.set("aws:SourceAccount", source.account());
+            }
+            crate::authorize::set_time(&mut facts, self.0.clock.now_ms());
+            facts
+        });
         self.0.book.look(&account, |found| {
             let role = find_role(found, &account, ask.role).ok_or_else(no_role)?;
             let request = Request {
@@ -240,9 +267,20 @@ impl Identity {
 
     /// Makes the credentials of a session.
     pub(crate) fn issue(&self, draft: Draft) -> Result<SessionCredentials, Error> {
+        let bytes_min = draft.token_bytes_min;
+        let claims = self.claims(draft)?;
+        Ok(SessionCredentials {
+            session_token: self.0.sessions.seal(&claims, bytes_min)?,
+            access_key_id: claims.key_id,
+            secret_access_key: claims.secret,
+            expires_ms: claims.expires_ms,
+        })
+    }
+
+    fn claims(&self, draft: Draft) -> Result<Claims, Error> {
         let issued_ms = self.0.clock.now_ms();
         let lasts_ms = i64::try_from(draft.duration.as_millis()).unwrap_or(i64::MAX);
-        let claims = Claims {
+        Ok(Claims {
             key_id: ids::access_key("ASIA", &draft.account)?,
             secret: ids::secret()?,
             account: draft.account.to_string(),
@@ -254,12 +292,6 @@ impl Identity {
             tags: draft.tags,
             transitive: draft.transitive,
             source_identity: draft.source_identity,
-        };
-        Ok(SessionCredentials {
-            session_token: self.0.sessions.seal(&claims, draft.token_bytes_min)?,
-            access_key_id: claims.key_id,
-            secret_access_key: claims.secret,
-            expires_ms: claims.expires_ms,
         })
     }
 }
