@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow, ensure};
 
 use crate::Bench;
+use crate::client::Access;
 use crate::floor::{self, on_one_cpu};
 use crate::mayfly::{self, Files, Mayfly};
 use crate::table::{Series, Table};
@@ -75,6 +76,12 @@ int main(void) {
 /// Makes SDK clients while it is loaded, as functions do.
 const WITH_SDK: &str = "import boto3\ns3 = boto3.client('s3')\ndynamodb = boto3.client('dynamodb')\n\ndef lambda_handler(event, context):\n    return event['key1']\n";
 
+/// Is busy as long as it is told.
+const OCCUPIED: &str = "import time\n\ndef lambda_handler(event, context):\n    time.sleep(event.get('busy', 0))\n    return event['key1']\n";
+/// Keeps the fork that waited, and the time until it has it: another one is not ready by then.
+const OCCUPYING: &[u8] = br#"{"key1":"value1","busy":0.2}"#;
+const TAKEN: Duration = Duration::from_micros(500);
+
 /// Says who it is and when it began, and is busy until it is told not to be.
 const BURSTING: &str = "import time, uuid\nME = str(uuid.uuid4())\n\ndef lambda_handler(event, context):\n    began = time.time()\n    time.sleep(max(0, event['until'] - began))\n    return [ME, began]\n";
 
@@ -95,6 +102,12 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         f3,
         Some(20.0),
     );
+
+    let files = vec![("lambda_function.py".to_owned(), OCCUPIED.into())];
+    server.deploy("occupied", &python, &files)?;
+    let times = on_demand(&server, "occupied", STARTS / 2)?;
+    let what = "the same, forked on demand: the fork that waited has just been taken";
+    table.times(what, times, f1, Some(4.0));
 
     let what = "custom runtime, a static binary";
     match custom() {
@@ -144,13 +157,38 @@ pub fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series>
 
 /// The first call of each of many versions with SnapStart.
 pub fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
-    cold(server, starts, |count| {
-        let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
-        let change =
-            serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
-        server.configure(function, &change)?;
-        Ok(format!("{function}:{}", server.publish(function)?))
-    })
+    cold(server, starts, |count| publish(server, function, count))
+}
+
+/// Publishes a version with SnapStart and names it.
+fn publish(server: &Mayfly, function: &str, count: usize) -> Result<String> {
+    let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
+    let change = serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
+    server.configure(function, &change)?;
+    Ok(format!("{function}:{}", server.publish(function)?))
+}
+
+/// The second of two calls of each of many versions with SnapStart, while the first goes on.
+fn on_demand(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
+    let mut times = Vec::with_capacity(starts);
+    for count in 0..starts {
+        let path = mayfly::invocations(&publish(server, function, count)?);
+        let call = ("POST", path.as_str());
+        let signed = |event| {
+            let access = &server.access;
+            access.request("lambda", call, "application/json", event)
+        };
+        let (occupying, request) = (signed(OCCUPYING)?, signed(EVENT)?);
+        std::thread::sleep(SETTLED);
+        let (access, mut first) = (server.access.clone(), server.access.connect()?);
+        let first =
+            std::thread::spawn(move || first.exchange(&occupying).map(|(status, _)| status));
+        std::thread::sleep(TAKEN);
+        times.push(on_one_cpu(move || timed(&access, &request))?);
+        let status = first.join().map_err(|_| anyhow!("a client panicked"))??;
+        ensure!(status == 200, "the first call answered {status}");
+    }
+    Ok(Series::of(times))
 }
 
 /// The first call of what is prepared each time.
@@ -169,20 +207,22 @@ pub fn cold(
         std::thread::sleep(SETTLED);
         let access = server.access.clone();
         // As with warm calls, and on its connection as if it had called before.
-        times.push(on_one_cpu(move || {
-            let mut client = access.connect()?;
-            let begin = Instant::now();
-            let (status, body) = client.exchange(&request)?;
-            let took = begin.elapsed();
-            let text = String::from_utf8_lossy(body);
-            ensure!(
-                status == 200 && text == "\"value1\"",
-                "a cold start answered {status} {text}"
-            );
-            Ok(took)
-        })?);
+        times.push(on_one_cpu(move || timed(&access, &request))?);
     }
     Ok(Series::of(times))
+}
+
+fn timed(access: &Access, request: &[u8]) -> Result<Duration> {
+    let mut client = access.connect()?;
+    let begin = Instant::now();
+    let (status, body) = client.exchange(request)?;
+    let took = begin.elapsed();
+    let text = String::from_utf8_lossy(body);
+    ensure!(
+        status == 200 && text == "\"value1\"",
+        "a cold start answered {status} {text}"
+    );
+    Ok(took)
 }
 
 fn custom() -> Result<Files> {
