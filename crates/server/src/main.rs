@@ -40,10 +40,6 @@ use std::process::ExitCode;
 
 use cli::Command;
 
-/// A request makes some three hundred small allocations, whose memory often ends on another thread.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // The sandbox's broker is this binary under another name. It forks and unshares, so it must be alone: no
     // thread, no runtime, no logging before it.
