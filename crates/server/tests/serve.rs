@@ -26,11 +26,13 @@ fn a_server_starts_and_says_how_to_reach_it() {
     let health = plain(&server, "GET", "/_/health");
     assert_eq!(health.status, 200);
     assert!(health.body.contains("\"status\":\"ok\""), "{health:?}");
-    let metrics = plain(&server, "GET", "/_/metrics");
-    assert!(
-        metrics.body.contains("mayfly_connections 1\n"),
-        "{metrics:?}"
-    );
+    // The connection of the question before may take a moment to be gone.
+    let alone = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        let metrics = plain(&server, "GET", "/_/metrics");
+        metrics.body.contains("mayfly_connections 1\n")
+    });
+    assert!(alone, "connections that are over are still counted");
 
     let running = env(&data, &[]);
     assert_eq!(running["AWS_ENDPOINT_URL"], server.url);
