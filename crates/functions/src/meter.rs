@@ -17,19 +17,6 @@ const NAMESPACE: &str = "AWS/Lambda";
 /// How many ways to call a function have their metrics kept ready; beyond that they are made anew.
 const READY_MAX: usize = 10_000;
 
-/// What is measured of invocations, in the order of [`Kept`]'s parts.
-const METRICS: [(&str, Unit); 9] = [
-    ("Invocations", Unit::Count),
-    ("Errors", Unit::Count),
-    ("Throttles", Unit::Count),
-    ("Duration", Unit::Milliseconds),
-    ("ConcurrentExecutions", Unit::Count),
-    ("ProvisionedConcurrencyInvocations", Unit::Count),
-    ("ProvisionedConcurrencySpilloverInvocations", Unit::Count),
-    ("ProvisionedConcurrencyUtilization", Unit::None),
-    ("ProvisionedConcurrentExecutions", Unit::Count),
-];
-
 /// Measures invocations.
 pub(crate) struct Meter {
     telemetry: Telemetry,
@@ -66,33 +53,22 @@ impl Kept {
         if qualifier.is_some_and(|qualifier| qualifier != version) {
             sets.push(vec![named, resource, pair("ExecutedVersion", version)]);
         }
-        let metrics = |(name, unit)| {
+        let all = |name: &str, unit| {
             let of =
                 |set: &Vec<_>| Measured::new(at, Metric::new(NAMESPACE, name, set.clone()), unit);
             sets.iter().map(of).collect()
         };
-        let [
-            invocations,
-            errors,
-            throttles,
-            duration,
-            concurrent,
-            provisioned,
-            spilled_over,
-            utilization,
-            provisioned_concurrent,
-        ] = METRICS.map(metrics);
         let unreserved = Metric::new(NAMESPACE, "UnreservedConcurrentExecutions", Vec::new());
         Self {
-            invocations,
-            errors,
-            throttles,
-            duration,
-            concurrent,
-            provisioned,
-            spilled_over,
-            utilization,
-            provisioned_concurrent,
+            invocations: all("Invocations", Unit::Count),
+            errors: all("Errors", Unit::Count),
+            throttles: all("Throttles", Unit::Count),
+            duration: all("Duration", Unit::Milliseconds),
+            concurrent: all("ConcurrentExecutions", Unit::Count),
+            provisioned: all("ProvisionedConcurrencyInvocations", Unit::Count),
+            spilled_over: all("ProvisionedConcurrencySpilloverInvocations", Unit::Count),
+            utilization: all("ProvisionedConcurrencyUtilization", Unit::None),
+            provisioned_concurrent: all("ProvisionedConcurrentExecutions", Unit::Count),
             unreserved_concurrent: Measured::new(at, unreserved, Unit::Count),
         }
     }

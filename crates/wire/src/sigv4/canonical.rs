@@ -153,12 +153,7 @@ pub(super) fn request(
     }
     push_headers(&mut out, head, signed);
     out.push('\n');
-    for (i, name) in signed.iter().enumerate() {
-        if i > 0 {
-            out.push(';');
-        }
-        out.push_str(name);
-    }
+    out.push_str(&signed.join(";"));
     out.push('\n');
     out.push_str(payload);
     out
