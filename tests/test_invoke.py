@@ -47,6 +47,26 @@ def test_the_log_has_awss_lines(function):
     assert first["payload"] is None, "a handler that returns nothing yields null"
 
 
+def test_the_log_of_calls_in_a_row_is_in_order(function, logs):
+    """The end of an invocation waits in the log until its caller has the answer; what follows waits for it."""
+    grows = function("held = bytearray(60_000_000) if event else None\nprint('hi')")
+    replies = [grows.client.invoke(FunctionName=grows.name, Payload=payload) for payload in (b"1", b"0", b"0")]
+    ids = [reply["ResponseMetadata"]["RequestId"] for reply in replies]
+    expected = [line for id in ids for line in (f"START {id}", "hi", f"END {id}", f"REPORT {id}")]
+
+    def lines():
+        log = logs.filter_log_events(logGroupName=f"/aws/lambda/{grows.name}")
+        return [event["message"] for event in log["events"]]
+
+    def shortened():
+        return [re.sub(r"^(START|END|REPORT) RequestId: (\S+).*", r"\1 \2", line.rstrip()) for line in lines()]
+
+    m.until(lambda: shortened()[-1:] == expected[-1:], "the last of them is reported")
+    assert [line for line in shortened() if not line.startswith("INIT_")] == expected
+    memory = [int(found[1]) for found in (re.search(r"Max Memory Used: (\d+) MB", line) for line in lines()) if found]
+    assert len(memory) == 3 and min(memory) >= 60, "what the first of them took is in the report of each"
+
+
 def test_the_scheduled_event(function):
     report = function("return 'hello world! it is {}'.format(event['time'])")
     assert report.call(SCHEDULED)["payload"] == "hello world! it is 2015-10-08T16:53:06Z"
@@ -168,6 +188,23 @@ def test_a_reply_that_is_not_json(function):
     assert payload["errorMessage"].startswith(
         "Unable to marshal response: Object of type object is not JSON serializable"
     )
+
+
+def test_an_encoder_that_was_taught_more(function):
+    taught = """
+import decimal, json
+original = json.JSONEncoder.default
+json.JSONEncoder.default = lambda self, value: sorted(value) if isinstance(value, set) else original(self, value)
+
+def handler(event, context):
+    return {"set": {2, 1}, "price": decimal.Decimal("1.10"), "other": object() if event else None}
+"""
+    answer = function(m.zipped({"app.py": taught}), Handler="app.handler")
+    assert (
+        answer.client.invoke(FunctionName=answer.name)["Payload"].read()
+        == b'{"set": [1, 2], "price": 1.10, "other": null}'
+    )
+    assert "object is not JSON serializable" in answer.call({"k": 1})["payload"]["errorMessage"]
 
 
 def test_replies_of_six_megabytes_and_more(function):

@@ -27,10 +27,7 @@ THIS_FILE = "/bootstrap.py"
 PREFIX = "/2018-06-01/runtime/"
 SEND_AT_ONCE = 65536
 
-if PY2:
-    text_type = unicode  # noqa: F821
-else:
-    text_type = str
+text_type = unicode if PY2 else str  # noqa: F821
 
 
 class Fault(Exception):
@@ -51,8 +48,14 @@ class State(object):
 
     request_id = None
     tenant_id = None
+    # What every context says.
+    context = None
     # What a fork does not need any more. To free it would write to memory that is shared.
     kept = ()
+
+
+# An object and not the class, for which the interpreter would forget, with each change, what it has looked up.
+state = State()
 
 
 def set_path():
@@ -311,8 +314,8 @@ def install_logging(logging, log):
 
     class RequestFilter(logging.Filter):
         def filter(self, record):
-            record.aws_request_id = State.request_id or ""
-            record.tenant_id = State.tenant_id
+            record.aws_request_id = state.request_id or ""
+            record.tenant_id = state.tenant_id
             return True
 
     handler = LambdaHandler()
@@ -382,48 +385,62 @@ def json_formatter(logging):
 ESCAPE = VERSION < (3, 12)
 
 
-class Decimals(object):
-    """Writes decimal.Decimal with its own digits, which the standard encoder cannot: they leave as marked texts and the
-    marks are taken off afterwards."""
+class Encoder(json.JSONEncoder):
+    """The standard encoder, with whatever a library has made of its `default`, which cannot write decimal.Decimal with its own
+    digits."""
 
-    def __init__(self):
-        self.mark = None
+    def default(self, value):
+        if is_decimal(value):
+            raise HasDecimals()
+        return json.JSONEncoder.default(self, value)
+
+
+class HasDecimals(Exception):
+    """Something of this value has to be written by a `DecimalEncoder`."""
+
+
+class DecimalEncoder(Encoder):
+    """Decimals leave as marked texts, and the marks are taken off afterwards."""
+
+    def __init__(self, **options):
+        Encoder.__init__(self, **options)
+        self.mark = "decimal-%s-" % "".join("%02x" % byte for byte in bytearray(os.urandom(12)))
         self.texts = []
 
     def default(self, value):
-        kind = type(value)
-        if kind.__name__ != "Decimal" or kind.__module__ not in ("decimal", "_decimal", "_pydecimal"):
-            raise TypeError(not_serializable(value))
+        if not is_decimal(value):
+            return Encoder.default(self, value)
         if value.is_nan():
             return float("nan")
-        if self.mark is None:
-            self.mark = "decimal-%s-" % ("%x" % int.from_bytes(os.urandom(12), "big") if not PY2 else os.urandom(12).encode("hex"))
         self.texts.append(str(value))
         return "%s%d" % (self.mark, len(self.texts) - 1)
 
-    def settle(self, encoded):
-        if self.mark is not None:
-            for index, value in enumerate(self.texts):
-                encoded = encoded.replace('"%s%d"' % (self.mark, index), value)
+    def encode(self, value):
+        encoded = Encoder.encode(self, value)
+        for index, text in enumerate(self.texts):
+            encoded = encoded.replace('"%s%d"' % (self.mark, index), text)
         return encoded
 
 
-def not_serializable(value):
-    if VERSION < (3, 7):
-        return "%r is not JSON serializable" % (value,) if PY2 else (
-            "Object of type '%s' is not JSON serializable" % type(value).__name__
-        )
-    return "Object of type %s is not JSON serializable" % type(value).__name__
+def is_decimal(value):
+    kind = type(value)
+    return kind.__name__ == "Decimal" and kind.__module__ in ("decimal", "_decimal", "_pydecimal")
+
+
+encode = Encoder(ensure_ascii=ESCAPE).encode
+scan = json.JSONDecoder().scan_once
 
 
 def encode_answer(value):
     """What the handler returned, as bytes and a content type."""
     if not PY2 and isinstance(value, bytes):
-        return value, b"application/unknown"
+        return value, "application/unknown"
     try:
-        decimals = Decimals()
-        encoded = decimals.settle(json.dumps(value, ensure_ascii=ESCAPE, default=decimals.default))
-        return (encoded if isinstance(encoded, bytes) else encoded.encode("utf-8")), b"application/json"
+        try:
+            encoded = encode(value)
+        except HasDecimals:
+            encoded = DecimalEncoder(ensure_ascii=ESCAPE).encode(value)
+        return utf8(encoded), "application/json"
     except Exception as error:
         raise Fault("Runtime.MarshalError", "Unable to marshal response: " + message_of(error))
 
@@ -437,10 +454,17 @@ def encode_document(pairs, default=None):
 
 
 def decode_event(body, content_type):
-    if content_type != b"application/json":
+    if content_type != "application/json":
         return body
     try:
-        return json.loads(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        try:
+            value, end = scan(text, 0)
+            if end == len(text):
+                return value
+        except StopIteration:
+            pass
+        return json.loads(text)  # There is something around the value, or it is wrong.
     except Exception as error:
         raise Fault("Runtime.UnmarshalError", "Unable to unmarshal input: " + message_of(error))
 
@@ -524,8 +548,10 @@ class Api(object):
     def __init__(self, address, connected=None):
         self.socket = connected or self.connect(address)
         self.rest = b""
-        self.host = ("Host: " + address + "\r\n").encode("ascii")
-        self.next_request = ("GET " + PREFIX + "invocation/next HTTP/1.1\r\n").encode("ascii") + self.host + b"\r\n"
+        # What is said to every answer that is taken, once it is known.
+        self.accepted = None
+        self.host = "Host: " + address + "\r\n"
+        self.next_request = ("GET " + PREFIX + "invocation/next HTTP/1.1\r\n" + self.host + "\r\n").encode("ascii")
 
     @staticmethod
     def connect(address):
@@ -539,11 +565,10 @@ class Api(object):
         self.socket.sendall(self.next_request)
 
     def post(self, path, body, headers, then_ask):
-        """Posts a body; with `then_ask` the request for the next event goes along. The reply is read later."""
-        head = ("POST " + PREFIX + path + " HTTP/1.1\r\n").encode("ascii") + self.host
-        for name, value in headers:
-            head += name + b": " + value + b"\r\n"
-        head += ("Content-Length: %d\r\n\r\n" % len(body)).encode("ascii")
+        """Posts a body, with these header lines; with `then_ask` the request for the next event goes along. The reply is read
+        later."""
+        head = "POST %s%s HTTP/1.1\r\n%s%sContent-Length: %d\r\n\r\n" % (PREFIX, path, self.host, headers, len(body))
+        head = head.encode("ascii")
         after = self.next_request if then_ask else b""
         if len(body) <= SEND_AT_ONCE:
             self.socket.sendall(head + body + after)
@@ -554,54 +579,37 @@ class Api(object):
             self.socket.sendall(after)
 
     def read(self):
-        """One reply: status, headers with lower-case names, body."""
-        data = self.rest
+        """One reply: status, headers with lower-case names, body. That an answer was taken is told once only."""
+        data = self.rest or self.receive()
+        if self.accepted and data.startswith(self.accepted):
+            data = data[len(self.accepted):] or self.receive()
         end = data.find(b"\r\n\r\n")
         while end < 0:
             data += self.receive()
             end = data.find(b"\r\n\r\n")
-        lines = data[:end].split(b"\r\n")
+        lines = (data[:end] if PY2 else data[:end].decode("utf-8", "replace")).split("\r\n")
         headers = {}
         for line in lines[1:]:
-            name, _, value = line.partition(b":")
+            name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
-        data = data[end + 4:]
-        length = int(headers.get(b"content-length", 0))
-        if len(data) < length:
+        begin, end = end + 4, end + 4 + int(headers.get("content-length", 0))
+        if len(data) < end:
             parts, have = [data], len(data)
-            while have < length:
+            while have < end:
                 part = self.receive()
                 parts.append(part)
                 have += len(part)
             data = b"".join(parts)
-        self.rest = data[length:]
-        return int(lines[0].split(b" ", 2)[1]), headers, data[:length]
+        status, self.rest = int(lines[0].split(" ", 2)[1]), data[end:]
+        if status == 202:
+            self.accepted = data[:end]
+        return status, headers, data[begin:end]
 
     def receive(self):
         part = self.socket.recv(SEND_AT_ONCE)
         if not part:
             os._exit(0)  # The platform closed the environment.
         return part
-
-
-class Event(object):
-    """One answer of `next`."""
-
-    def __init__(self, headers, body):
-        def text(name):
-            value = headers.get(name)
-            return value if value is None or PY2 else value.decode("utf-8", "replace")
-
-        self.body = body
-        self.content_type = headers.get(b"content-type", b"application/json")
-        self.request_id = text(b"lambda-runtime-aws-request-id")
-        self.invocation_id = headers.get(b"lambda-runtime-invocation-id")
-        self.trace_id = text(b"lambda-runtime-trace-id")
-        self.function_arn = text(b"lambda-runtime-invoked-function-arn")
-        self.deadline_ms = int(headers.get(b"lambda-runtime-deadline-ms", 0))
-        self.client_context = text(b"lambda-runtime-client-context")
-        self.cognito_identity = text(b"lambda-runtime-cognito-identity")
-        self.tenant_id = text(b"lambda-runtime-aws-tenant-id")
 
 
 # --- the context object ----------------------------------------------------------------------------------------------
@@ -624,6 +632,9 @@ class Fields(object):
 class CognitoIdentity(Fields):
     __slots__ = ("cognito_identity_id", "cognito_identity_pool_id")
 
+    def __init__(self):
+        self.cognito_identity_id = self.cognito_identity_pool_id = None
+
 
 class Client(Fields):
     __slots__ = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
@@ -633,31 +644,40 @@ class ClientContext(Fields):
     __slots__ = ("custom", "env", "client")
 
 
+def lasting_context():
+    """What the context says in every invocation of an environment."""
+    env = os.environ
+    return {
+        "log_group_name": env.get("AWS_LAMBDA_LOG_GROUP_NAME"),
+        "log_stream_name": env.get("AWS_LAMBDA_LOG_STREAM_NAME"),
+        "function_name": env.get("AWS_LAMBDA_FUNCTION_NAME"),
+        "memory_limit_in_mb": env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+        "function_version": env.get("AWS_LAMBDA_FUNCTION_VERSION"),
+        "client_context": None,
+    }
+
+
 class LambdaContext(object):
-    def __init__(self, event, log):
-        env = os.environ
-        self.aws_request_id = event.request_id
-        self.log_group_name = env.get("AWS_LAMBDA_LOG_GROUP_NAME")
-        self.log_stream_name = env.get("AWS_LAMBDA_LOG_STREAM_NAME")
-        self.function_name = env.get("AWS_LAMBDA_FUNCTION_NAME")
-        self.memory_limit_in_mb = env.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.function_version = env.get("AWS_LAMBDA_FUNCTION_VERSION")
-        self.invoked_function_arn = event.function_arn
-        self.tenant_id = event.tenant_id
-        self.client_context = None
-        if event.client_context:
-            given = parse_header(event.client_context, "Client Context")
+    def __init__(self, headers, log):
+        if state.context is None:
+            state.context = lasting_context()
+        self.__dict__.update(state.context)
+        self.aws_request_id = state.request_id
+        self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn")
+        self.tenant_id = state.tenant_id
+        if "lambda-runtime-client-context" in headers:
+            given = parse_header(headers["lambda-runtime-client-context"], "Client Context")
             if isinstance(given, dict):
                 self.client_context = ClientContext(given)
                 if isinstance(given.get("client"), dict):
                     self.client_context.client = Client(given["client"])
         self.identity = CognitoIdentity()
-        if event.cognito_identity:
-            given = parse_header(event.cognito_identity, "Cognito Identity")
+        if "lambda-runtime-cognito-identity" in headers:
+            given = parse_header(headers["lambda-runtime-cognito-identity"], "Cognito Identity")
             if isinstance(given, dict):
                 self.identity.cognito_identity_id = given.get("cognitoIdentityId")
                 self.identity.cognito_identity_pool_id = given.get("cognitoIdentityPoolId")
-        self._epoch_deadline_time_in_ms = event.deadline_ms
+        self._epoch_deadline_time_in_ms = int(headers.get("lambda-runtime-deadline-ms", 0))
         self._log = log
 
     def get_remaining_time_in_millis(self):
@@ -724,15 +744,12 @@ def fail_init(api, log, path="init/error"):
 
 
 def error_headers(document, cause):
-    kind = dict(document)["errorType"]
-    headers = [
-        (b"Content-Type", b"application/json"),
-        (b"Lambda-Runtime-Function-Error-Type", kind.encode("ascii", "replace")),
-    ]
+    kind = dict(document)["errorType"].encode("ascii", "replace").decode("ascii")
+    headers = "Content-Type: application/json\r\nLambda-Runtime-Function-Error-Type: %s\r\n" % kind
     # json.dumps without ensure_ascii=False gives ASCII without line breaks: safe in a header.
-    encoded = json.dumps(dict(cause)).encode("ascii", "replace")
+    encoded = json.dumps(dict(cause))
     if len(encoded) < 1024 * 1024:
-        headers.append((b"Lambda-Runtime-Function-XRay-Error-Cause", encoded))
+        headers += "Lambda-Runtime-Function-XRay-Error-Cause: %s\r\n" % encoded
     return headers
 
 
@@ -742,29 +759,31 @@ def utf8(value):
 
 def set_trace_id(trace_id):
     if trace_id is not None:
-        if os.environ.get("_X_AMZN_TRACE_ID") != trace_id:
-            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+        os.environ["_X_AMZN_TRACE_ID"] = trace_id
     elif "_X_AMZN_TRACE_ID" in os.environ:
         del os.environ["_X_AMZN_TRACE_ID"]
 
 
-def run_one(api, log, handler, event):
+def run_one(api, log, handler, headers, body):
     """Runs the handler on one event and posts what came of it, asking for the next event in the same write."""
-    State.request_id = event.request_id
-    State.tenant_id = event.tenant_id
-    set_trace_id(event.trace_id)
-    path = "invocation/" + event.request_id
-    headers = [(b"Lambda-Runtime-Invocation-Id", event.invocation_id)] if event.invocation_id else []
+    request_id = state.request_id = headers["lambda-runtime-aws-request-id"]
+    state.tenant_id = headers.get("lambda-runtime-aws-tenant-id")
+    set_trace_id(headers.get("lambda-runtime-trace-id"))
+    # Tells the server that this answers the event that it sent, and not one before with the same id.
+    token = headers.get("lambda-runtime-invocation-id")
+    token = "Lambda-Runtime-Invocation-Id: %s\r\n" % token if token else ""
     try:
-        context = LambdaContext(event, log)
-        body, content_type = encode_answer(handler(decode_event(event.body, event.content_type), context))
+        context = LambdaContext(headers, log)
+        event = decode_event(body, headers.get("content-type", "application/json"))
+        answer, content_type = encode_answer(handler(event, context))
     except Exception:
-        document, cause = describe_failure(event.request_id)
+        document, cause = describe_failure(request_id)
         log.error(document)
-        body = utf8(encode_document(document))
-        api.post(path + "/error", body, error_headers(document, cause) + headers, True)
+        api.post(
+            "invocation/%s/error" % request_id, utf8(encode_document(document)), error_headers(document, cause) + token, True
+        )
     else:
-        api.post(path + "/response", body, [(b"Content-Type", content_type)] + headers, True)
+        api.post("invocation/%s/response" % request_id, answer, "Content-Type: %s\r\n%s" % (content_type, token), True)
 
 
 class no_bytecode(object):
@@ -868,8 +887,8 @@ def serve(api, log, handler):
 def take_one(api, log, handler):
     """One reply of the Runtime API."""
     status, headers, body = api.read()
-    if b"lambda-runtime-aws-request-id" in headers:
-        run_one(api, log, handler, Event(headers, body))
+    if "lambda-runtime-aws-request-id" in headers:
+        run_one(api, log, handler, headers, body)
     elif status not in (202, 413, 400, 403):
         # Those are replies to what was posted; the event that was asked for along with it follows.
         sys.exit("the Runtime API answered %d to a request for the next event" % status)

@@ -70,31 +70,31 @@ def get_ahead(main, handler):
 
 
 def ask(api):
-    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n").encode("ascii") + api.host + b"\r\n")
+    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n" + api.host + "\r\n").encode("ascii"))
     return json.loads(api.read()[2].decode("utf-8"))
 
 
 def take_on(environment):
     """The function's environment variables, in place of those of an interpreter that waits."""
-    zone = os.environ.get("TZ")
+    before = Preloaded.environ or dict(os.environ)
+    after = dict((native(name), native(value)) for name, value in environment.items())
     # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
-    coerced = os.environ.get("LC_CTYPE")
-    set_environ(dict((native(name), native(value)) for name, value in environment.items()))
-    if coerced:
-        os.environ.setdefault("LC_CTYPE", coerced)
-    if os.environ.get("TZ") != zone:
+    if "LC_CTYPE" in before:
+        after.setdefault("LC_CTYPE", before["LC_CTYPE"])
+    set_environ(before, after)
+    if after.get("TZ") != before.get("TZ"):
         time.tzset()
     os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
 
 
-def set_environ(given):
-    """Makes these the environment variables; what stays the same is not touched."""
-    for name in list(os.environ):
-        if name not in given:
+def set_environ(before, after):
+    """Makes some environment variables of others; what stays the same is not touched."""
+    for name in before:
+        if name not in after:
             del os.environ[name]
-    for name, value in given.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
+    for name in after:
+        if before.get(name) != after[name]:
+            os.environ[name] = after[name]
 
 
 # --- reading ahead ------------------------------------------------------------------------------------------------------
@@ -104,19 +104,38 @@ def read_ahead(main, handler):
     """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them; returns
     the module's. What is wrong with them is for the import to find out."""
     names = handler.rpartition(".")[0].replace("/", ".").split(".")
-    if names[0] in sys.modules:
+    if names[0] in sys.modules or names[0] == "logging":
         return None
-    path = None
+    path, found = None, Found()
     try:
-        from importlib.machinery import PathFinder
-
         for end in range(1, len(names) + 1):
-            spec = PathFinder.find_spec(".".join(names[:end]), path)
+            spec = find(main, ".".join(names[:end]), path)
             main.Bytecode.read_ahead(spec.origin)
-            path = spec.submodule_search_locations
-        return main.Bytecode.ahead.get(spec.origin)
+            path, found.specs[spec.name] = spec.submodule_search_locations, spec
     except Exception:
         return None
+    sys.meta_path.insert(0, found)
+    return main.Bytecode.ahead.get(spec.origin)
+
+
+def find(main, name, path):
+    """The specification of a module, as an import would find it."""
+    finders = (finder for finder in sys.meta_path if not isinstance(finder, main.LoggingWatch))
+    return next(filter(None, (finder.find_spec(name, path) for finder in finders)))
+
+
+class Found(object):
+    """Gives an import what was found before, once, and is gone with the last of it. The files cannot change, and none of the
+    function's code has run, which could have changed the way they are found."""
+
+    def __init__(self):
+        self.specs = {}
+
+    def find_spec(self, name, _path=None, _target=None):
+        spec = self.specs.pop(name, None)
+        if not self.specs:
+            sys.meta_path.remove(self)
+        return spec
 
 
 # --- what is loaded ahead -----------------------------------------------------------------------------------------------
@@ -141,6 +160,8 @@ class Preloaded(object):
     argv = []
     # The function means something else by these names.
     foreign = False
+    # The environment variables, while they are those of an interpreter that waits.
+    environ = None
 
     @staticmethod
     def make_clients(_code):
@@ -403,7 +424,7 @@ class Traces(object):
         self.finders = set(sys.path_importer_cache)
 
     def take_back(self):
-        set_environ(self.environ)
+        set_environ(dict(os.environ), self.environ)
         os.chdir(self.directory)
         for kept, before in self.lists:
             kept[:] = before
@@ -447,12 +468,13 @@ def invoke(main, stage, log, handler):
     stage.will_say(EVENT, '{"a": [1, "b", null]}')
     stage.api.ask()
     main.take_one(stage.api, log, handler)
-    main.State.request_id = None
+    main.state.request_id = main.state.context = None
 
 
 def get_ready(main):
     """What an interpreter can do before it is known whose it is."""
     rehearse(main)
+    Preloaded.environ = dict(os.environ)
     try:
         import gc
 
@@ -502,7 +524,7 @@ def fork(main, what):
     parent = zygote.Template()
     preload(main, maker_of_clients(parent) if what == "sdk" else None)
     get_ready(main)
-    main.State.kept = parent, zygote, globals(), fillers()
+    main.state.kept = parent, zygote, globals(), fillers()
     ahead = parent.serve()
     begin_as_fork(zygote)
     if ahead:

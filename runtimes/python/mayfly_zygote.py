@@ -63,6 +63,10 @@ class Kernel(object):
     def enter(self, fd, kind=0):
         self.check(self.libc.setns(fd, kind), "setns")
 
+    def duplicate(self, fd, lowest):
+        """F_DUPFD_CLOEXEC."""
+        return self.check(self.libc.fcntl(fd, 1030, lowest), "fcntl")
+
     def drop_capabilities(self):
         """Empties the bounding set and all others, and locks it."""
         for number in range(64):
@@ -313,6 +317,9 @@ class Template(object):
         events = select.poll()
         events.register(self.channel, select.POLLIN)
         events.register(self.woken, select.POLLIN)
+        # The children's ends are kept above all else, with room below for what comes with an order, so that a child can close
+        # them all at once.
+        self.ends_from = self.ends_to = max(open_descriptors()) + 1 + FDS_MAX
         self.say(ready=True)
         while True:
             if self.channel.fileno() not in [fd for fd, _event in events.poll()]:
@@ -324,6 +331,9 @@ class Template(object):
                 os._exit(0)  # The host is gone, or wants no more of us.
             fds = descriptors(ancillary)
             try:
+                end = self.kernel.duplicate(fds[END], self.ends_from)
+                os.close(fds[END])
+                fds[END], self.ends_to = end, max(self.ends_to, end + 1)
                 self.kernel.enter(fds[PIDS], CLONE_NEWPID)
                 pid = os.fork()
                 if pid == 0:
@@ -361,8 +371,7 @@ class Template(object):
         os.close(self.woken)
         os.close(self.wakes)
         os.setsid()
-        for end in self.ends.values():
-            os.close(end)
+        os.closerange(self.ends_from, self.ends_to)
         self.channel.close()
         os.dup2(fds[OUTPUT], 1)
         os.dup2(fds[OUTPUT], 2)
@@ -381,7 +390,7 @@ class Template(object):
         kernel.drop_capabilities()
         kernel.confine()
         ready = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, os.dup(fds[READY]))
-        for fd in fds:
+        for fd in fds[:END] + fds[END + 1:]:
             os.close(fd)
         ready.send(b"%d" % os.getpid())
         if ready.recv(1) != b"g":
