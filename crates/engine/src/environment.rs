@@ -10,11 +10,13 @@
 //! [`Environment::stop`], which takes the environment and never gives it back. A time-out or a crash kills the processes
 //! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Exit, Poised, Sandbox};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use sandbox::{Exit, Loading, Poised};
 use serde_json::json;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
@@ -22,9 +24,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{Api, Client, FunctionFacts, Happening};
 use crate::egress::Door;
-use crate::events::LogTarget;
+use crate::events::{LogTarget, Serving};
 use crate::failure::Failure;
 use crate::grant::Grant;
+use crate::handle::Handle;
 use crate::http::Connection;
 use crate::launch::{TASK_ROOT, errno_text, external_extensions, runtime_argv};
 use crate::log::{Log, Pipes};
@@ -51,54 +54,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
 /// Credentials that end sooner than this after an invocation's latest end are not used for it.
 const CREDENTIALS_MARGIN: Duration = Duration::from_secs(60);
-/// The peak of memory is measured again after this long: reading it costs more than a short invocation.
-const MEMORY_FRESH: Duration = Duration::from_millis(50);
 /// MemorySize that gets one CPU.
 const MB_PER_CPU: u32 = 1769;
-
-/// What others may do to an environment while somebody else owns it.
-pub(crate) struct Handle {
-    pub(crate) id: u64,
-    /// [`FunctionSpec::key`].
-    pub(crate) key: String,
-    /// Not to be used again.
-    pub(crate) retired: AtomicBool,
-    /// Its runtime ended while it was idle.
-    dead: AtomicBool,
-    /// Counts uses, so that freezing can tell whether it came too late.
-    pub(crate) uses: AtomicU64,
-    frozen: Mutex<bool>,
-    sandbox: Sandbox,
-}
-
-impl Handle {
-    /// Stops its processes, unless it has been used since `uses`.
-    pub(crate) fn freeze(&self, uses: u64) {
-        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.uses.load(Ordering::Acquire) == uses && !*frozen {
-            match self.sandbox.freeze() {
-                Ok(()) => *frozen = true,
-                Err(error) => {
-                    tracing::warn!(environment = self.id, %error, "an idle environment was not frozen")
-                }
-            }
-        }
-    }
-
-    /// Lets them go on.
-    fn thaw(&self) -> Result<(), sandbox::Error> {
-        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *frozen {
-            self.sandbox.thaw()?;
-            *frozen = false;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn usable(&self) -> bool {
-        !self.retired.load(Ordering::Acquire) && !self.dead.load(Ordering::Acquire)
-    }
-}
 
 /// An environment that waits for its next invocation. Only the pool holds one.
 pub(crate) struct Idle {
@@ -129,6 +86,10 @@ pub(crate) struct Environment {
     parked: Option<Parked>,
     /// A runtime that is about to be loaded, until the first boot.
     poised: Option<Poised>,
+    /// Its runtime has been told to start already, for the first boot.
+    started: bool,
+    /// What the runtime loads, until it has shown that it did.
+    loading: Option<Loading>,
     /// What its runtime was forked of, which must outlive it.
     _parent: Option<Arc<Template>>,
     /// Its runtime had run init when it was forked.
@@ -138,8 +99,10 @@ pub(crate) struct Environment {
     /// When the boot under way began, or the last one.
     began: Option<Instant>,
     pub(crate) booted: bool,
+    /// It has had an event since it booted.
+    pub(crate) tried: bool,
     /// Its CPU share has been set since it booted.
-    throttled: bool,
+    pub(crate) throttled: bool,
     /// The duration of the init phase, until a REPORT has told it.
     pub(crate) init_duration: Option<Duration>,
     /// The duration of the restore, until a REPORT has told it.
@@ -149,8 +112,6 @@ pub(crate) struct Environment {
     pub(crate) version: Arc<Version>,
     /// Makes it one of those that are provisioned.
     pub(crate) keep: Option<Keep>,
-    memory_peak: u64,
-    memory_measured: Option<Instant>,
     oom_kills: u64,
     external: Vec<String>,
     processes: Vec<ProcessEnd>,
@@ -195,8 +156,8 @@ pub(crate) enum Signal {
 }
 
 impl Environment {
-    /// Makes the sandbox. An interpreter that waits in it is told its assignment before all else, so that both work at
-    /// once; `trace_id` is that of the invocation that it starts for.
+    /// Makes the sandbox. A runtime that waits in it is told to start before all else, so that both work at once; `trace_id`
+    /// is that of the invocation that it starts for.
     pub(crate) async fn create(
         shared: &Arc<Shared>,
         spec: &Arc<FunctionSpec>,
@@ -221,7 +182,7 @@ impl Environment {
             pipes,
             readers,
             mut parked,
-            poised,
+            mut poised,
             parent,
             furnished,
             restored,
@@ -244,17 +205,17 @@ impl Environment {
         let target = LogTarget::of(spec, &name);
         let external = external_extensions(spec.layers.as_deref());
         // Extensions start before the runtime does.
-        let mut began = None;
-        if let Some(parked) = parked.as_mut().filter(|_| external.is_empty()) {
-            began = Some(Instant::now());
+        let started = external.is_empty() && (parked.is_some() || poised.is_some());
+        let began = started.then(Instant::now);
+        let mut gone = None;
+        if started {
             let stream = &target.stream;
-            parked.assign(runtime_variables(
-                spec,
-                initialization,
-                &grant,
-                stream,
-                trace_id,
-            ));
+            let variables = runtime_variables(spec, initialization, &grant, stream, trace_id);
+            match (&mut parked, poised.take()) {
+                (Some(parked), _) => parked.assign(variables),
+                (None, Some(poised)) => gone = Some(poised.go(&variables).map_err(internal)?),
+                (None, None) => {}
+            }
         }
         sandbox.complete();
         let (events, config) = (shared.events.clone(), spec.log.clone());
@@ -269,18 +230,11 @@ impl Environment {
             &shared.tasks,
             stop.child_token(),
         );
-        let door = door.map_err(internal)?;
-        shared.events.endpoint(spec, endpoint, stop.child_token());
-        shared.tasks.spawn(log.clone().watch(stop.child_token()));
-        let handle = Arc::new(Handle {
-            id: shared.next_id(),
-            key: spec.key.clone(),
-            retired: AtomicBool::new(false),
-            dead: AtomicBool::new(false),
-            uses: AtomicU64::new(0),
-            frozen: Mutex::new(false),
-            sandbox,
-        });
+        let (door, mut serving) = door.map_err(internal)?;
+        serving.push(shared.events.endpoint(spec, endpoint, stop.child_token()));
+        serving.push(Box::pin(log.clone().watch(stop.child_token())));
+        let handle = Handle::new(shared.next_id(), spec.key.clone(), sandbox);
+        let handle = Arc::new(handle);
         shared.pool.add(&handle);
         let facts = FunctionFacts {
             name: spec.name.clone(),
@@ -288,7 +242,8 @@ impl Environment {
             handler: spec.handler.clone(),
         };
         let (outbox, inbox) = mpsc::channel(INBOX_MAX);
-        let environment = Environment {
+        let assigned = parked.take_if(|_| started);
+        let mut environment = Environment {
             shared: shared.clone(),
             spec: spec.clone(),
             handle,
@@ -304,19 +259,20 @@ impl Environment {
             listener: Arc::new(runtime_api),
             parked,
             poised,
+            started,
+            loading: None,
             _parent: parent,
             restored,
             generation: Arc::new(AtomicU64::new(0)),
             began,
             booted: false,
+            tried: false,
             throttled: false,
             init_duration: None,
             restore_duration: None,
             initialization,
             version: shared.prediction.version(spec),
             keep: None,
-            memory_peak: 0,
-            memory_measured: None,
             oom_kills: 0,
             external,
             processes: Vec::new(),
@@ -330,7 +286,19 @@ impl Environment {
         } else {
             environment.log.init_start(spec, &name);
         }
-        environment.accept_connections();
+        serving.push(environment.accept_connections());
+        if let Some(parked) = assigned {
+            serving.push(environment.adopt(parked).map_err(internal)?);
+        }
+        if let Some((child, loading)) = gone {
+            environment.loading = Some(loading);
+            let watch = environment.watch_exit(Who::Runtime, child);
+            serving.push(watch.map_err(internal)?);
+        }
+        // One task for all of it: to spawn each would wake another thread as often, in the middle of a start.
+        let mut serving: FuturesUnordered<Serving> = serving.into_iter().collect();
+        let served = async move { while serving.next().await.is_some() {} };
+        shared.tasks.spawn(served);
         Ok(environment)
     }
 
@@ -345,8 +313,9 @@ impl Environment {
         let booted = tokio::time::timeout_at(late, self.boot_processes(trace_id)).await;
         booted.unwrap_or(Err(Failure::Timeout(limit)))?;
         self.api.init_done();
+        self.loading = None;
         self.booted = true;
-        self.throttled = false;
+        (self.tried, self.throttled) = (false, false);
         Ok(())
     }
 
@@ -355,8 +324,8 @@ impl Environment {
         self.began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
-    /// Init runs unthrottled, as on AWS; after it the share belongs to the memory size. It is set when the first event is
-    /// on its way, which does not wait for it.
+    /// Init runs unthrottled, as on AWS; after it the share belongs to the memory size. To set it takes as long as a short
+    /// invocation, so the first one is left alone for [`crate::invoke::GRACE`].
     pub(crate) fn throttle(&mut self) {
         if !self.booted || std::mem::replace(&mut self.throttled, true) {
             return;
@@ -386,14 +355,8 @@ impl Environment {
             let (spec, grant) = (&self.spec, &self.grant);
             runtime_variables(spec, self.initialization, grant, &stream, trace_id)
         };
-        match self.parked.take() {
-            Some(mut parked) => {
-                if !parked.assigned {
-                    parked.assign(variables());
-                }
-                self.adopt(parked)?;
-            }
-            None => self.launch(variables()).await?,
+        if !std::mem::take(&mut self.started) {
+            self.start(variables()).await?;
         }
         while self.waiting.is_none() || !self.extensions_ready() {
             self.expect_init_signal().await?;
@@ -418,29 +381,31 @@ impl Environment {
         self.restored
     }
 
-    /// Executes the runtime.
-    async fn launch(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
+    /// Starts the runtime: the one that waits, or one that is executed.
+    async fn start(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
         let argv = runtime_argv(&self.spec)?;
-        let program = argv.first().cloned().unwrap_or_default();
-        let launched = match self.poised.take() {
-            Some(poised) => {
-                let gone = tokio::task::spawn_blocking(move || poised.go(&env)).await;
-                let gone = gone.map_err(|_| sandbox::Error::Gone).flatten();
-                gone.and_then(|child| self.watch_exit(Who::Runtime, child))
+        let started = match (self.parked.take(), self.poised.take()) {
+            (Some(mut parked), _) => {
+                parked.assign(env);
+                let watch = self.adopt(parked);
+                watch.map(|watch| drop(self.shared.tasks.spawn(watch)))
             }
-            None => self.spawn(Who::Runtime, argv, env, TASK_ROOT).await,
+            (None, Some(poised)) => poised.go(&env).and_then(|(child, loading)| {
+                self.loading = Some(loading);
+                let watch = self.watch_exit(Who::Runtime, child)?;
+                self.shared.tasks.spawn(watch);
+                Ok(())
+            }),
+            (None, None) => self.spawn(Who::Runtime, argv, env, TASK_ROOT).await,
         };
-        launched.map_err(|error| self.launch_failure(&program, &error))
+        started.map_err(|error| self.launch_failure(&error))
     }
 
-    /// Takes on an interpreter that waited.
-    fn adopt(&mut self, parked: Parked) -> Result<(), Failure> {
+    /// Takes on an interpreter that waited; returns what watches for its end.
+    fn adopt(&mut self, parked: Parked) -> Result<Serving, sandbox::Error> {
         let Parked { child, client, .. } = parked;
         self.active = Some(client);
-        self.watch_exit(Who::Runtime, child).map_err(|error| {
-            tracing::error!(environment = self.handle.id, %error, "a runtime is not watched");
-            Failure::Exit(Exit::Signal(9))
-        })
+        self.watch_exit(Who::Runtime, child)
     }
 
     async fn expect_init_signal(&mut self) -> Result<(), Failure> {
@@ -451,7 +416,7 @@ impl Environment {
         }
     }
 
-    fn launch_failure(&self, program: &str, error: &sandbox::Error) -> Failure {
+    fn launch_failure(&self, error: &sandbox::Error) -> Failure {
         let managed = self.spec.runtime.family != Family::Provided;
         match error {
             // A shell would say 127 or 126; that is what AWS's start script of managed runtimes is.
@@ -461,7 +426,7 @@ impl Environment {
                 Failure::Exit(Exit::Code(127))
             }
             sandbox::Error::Exec { .. } if managed => Failure::Exit(Exit::Code(126)),
-            sandbox::Error::Exec { source, .. } => {
+            sandbox::Error::Exec { source, program } => {
                 Failure::Entrypoint(format!("fork/exec {program}: {}", errno_text(source)))
             }
             other => {
@@ -489,11 +454,13 @@ impl Environment {
         let handle = self.handle.clone();
         let spawned = tokio::task::spawn_blocking(move || handle.sandbox.spawn(process)).await;
         let child = spawned.map_err(|_| sandbox::Error::Gone)??;
-        self.watch_exit(who, child)
+        let watch = self.watch_exit(who, child)?;
+        self.shared.tasks.spawn(watch);
+        Ok(())
     }
 
     /// Tells the owner when the process ends, and the pool when nobody owns the environment.
-    fn watch_exit(&mut self, who: Who, child: sandbox::Child) -> Result<(), sandbox::Error> {
+    fn watch_exit(&mut self, who: Who, child: sandbox::Child) -> Result<Serving, sandbox::Error> {
         let (process, end) = child.into_parts();
         let gone = CancellationToken::new();
         self.processes.push(ProcessEnd {
@@ -513,7 +480,7 @@ impl Environment {
         );
         let current = self.generation.clone();
         let generation = current.load(Ordering::Acquire);
-        self.shared.tasks.spawn(async move {
+        Ok(Box::pin(async move {
             // An error of readiness means the reactor is going down, and everything with it.
             let _ = end.readable().await;
             let exit = sandbox::read_exit(&end).unwrap_or(Exit::Signal(9));
@@ -524,11 +491,11 @@ impl Environment {
             }
             // The environment may be stopping, and then nobody listens.
             let _ = outbox.send((generation, Message::Exit(who, exit))).await;
-        });
-        Ok(())
+        }))
     }
 
-    fn accept_connections(&self) {
+    /// Serves the Runtime API.
+    fn accept_connections(&self) -> Serving {
         let (listener, api, outbox) =
             (self.listener.clone(), self.api.clone(), self.outbox.clone());
         let (generation, stop, shared) = (
@@ -537,7 +504,7 @@ impl Environment {
             self.shared.clone(),
         );
         let open = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
-        self.shared.tasks.spawn(async move {
+        Box::pin(async move {
             loop {
                 let accepted = tokio::select! {
                     () = stop.cancelled() => return,
@@ -556,7 +523,7 @@ impl Environment {
                     drop(permit);
                 });
             }
-        });
+        })
     }
 
     /// Lets a connection be read by a task of its own.
@@ -625,7 +592,14 @@ impl Environment {
             })),
             Message::Told(Happening::Nothing | Happening::Closed) => None,
             Message::Told(told) => Some(Signal::Told(told)),
-            Message::Exit(Who::Runtime, exit) => Some(Signal::Failed(self.exit_failure(exit))),
+            Message::Exit(Who::Runtime, exit) => {
+                let fault = self.loading.take().and_then(Loading::fault);
+                let failure = match fault {
+                    Some(fault) => self.launch_failure(&fault),
+                    None => self.exit_failure(exit),
+                };
+                Some(Signal::Failed(failure))
+            }
             Message::Exit(Who::Extension(name), exit) => {
                 let how = match exit {
                     Exit::Code(code) => format!("exit code {code}"),
@@ -729,27 +703,11 @@ impl Environment {
         !self.booted || !self.handle.dead.load(Ordering::Acquire)
     }
 
-    /// The peak of memory so far, in megabytes.
-    pub(crate) fn memory_peak_mb(&mut self, exact: bool) -> u32 {
-        let fresh = self
-            .memory_measured
-            .is_some_and(|at| at.elapsed() < MEMORY_FRESH);
-        if (exact || !fresh)
-            && let Ok(peak) = self.handle.sandbox.memory_peak()
-        {
-            self.memory_peak = self.memory_peak.max(peak);
-            self.memory_measured = Some(Instant::now());
-        }
-        let mb = self.memory_peak.div_ceil(1 << 20);
-        u32::try_from(mb)
-            .unwrap_or(u32::MAX)
-            .min(self.spec.memory_mb)
-    }
-
     /// Kills every process and keeps the sandbox with its `/tmp`; the next [`boot`](Self::boot) starts anew. `false` when
     /// the sandbox is gone.
     pub(crate) async fn reset(&mut self) -> bool {
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.loading = None;
         self.began = None;
         self.booted = false;
         let handle = self.handle.clone();
@@ -777,6 +735,8 @@ impl Environment {
     pub(crate) async fn stop(mut self, reason: &str) {
         self.handle.retired.store(true, Ordering::Release);
         self.shared.pool.forget(&self.handle);
+        self.handle.tell();
+        self.shared.slots.look_again_if_taken();
         if let Some(keep) = self.keep.take()
             && reason == "failure"
         {

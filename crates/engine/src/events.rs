@@ -19,8 +19,14 @@ pub trait Events: Send + Sync + 'static {
     fn report(&self, function: &FunctionSpec, report: &Report);
 
     /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
-    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. The listener does not block.
-    fn endpoint(&self, function: &FunctionSpec, listener: TcpListener, stop: CancellationToken);
+    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. The listener does not block. It is part of
+    /// one task with all else that an environment needs.
+    fn endpoint(
+        &self,
+        function: &FunctionSpec,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Serving;
 
     /// A function connected to a host name that is answered here ([`crate::Config::answers`]): serve AWS's APIs on the
     /// connection, after a TLS handshake when the port was HTTPS's. Dropped when the environment ends. Without an
@@ -30,7 +36,7 @@ pub trait Events: Send + Sync + 'static {
     }
 }
 
-/// A connection that is being served.
+/// A connection or a listener that is being served.
 pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where an environment logs: each has a stream of its own.

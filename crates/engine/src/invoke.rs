@@ -218,6 +218,7 @@ pub(crate) async fn init_ahead(
         // With SnapStart the publishing of the version has reported it.
         let on_demand = spec.initialization == Initialization::OnDemand;
         environment.init_duration = on_demand.then_some(init_duration);
+        environment.throttle();
         owned.give(environment);
         Ok(init_duration)
     };
@@ -244,6 +245,7 @@ pub(crate) async fn make_ahead(
     match booted {
         Ok(()) => {
             environment.init_duration = Some(duration);
+            environment.throttle();
             shared.put(environment, since);
         }
         Err(_) => environment.stop("failure").await,
@@ -269,6 +271,10 @@ pub(crate) fn report_init(
         error_type: failure.map(Failure::error_type),
     });
 }
+
+/// How long the first invocation of an environment runs before it is held to its share of CPU, and before the next sandbox
+/// is made: most are over by then.
+pub(crate) const GRACE: Duration = Duration::from_millis(1);
 
 /// An environment at work on one invocation.
 pub(crate) struct Busy {
@@ -323,6 +329,7 @@ impl Busy {
     fn begin(environment: Environment, invocation: Invocation, slot: Slot) -> Box<Busy> {
         let began = Instant::now();
         let spec = &environment.spec;
+        environment.handle.tell();
         environment.log.start(
             &invocation.request_id,
             &spec.version,
@@ -450,7 +457,9 @@ impl Busy {
             .reply(crate::http::OK, &headers, &invocation.payload);
         client.connection.send();
         environment.active = Some(client);
-        environment.throttle();
+        if std::mem::replace(&mut environment.tried, true) {
+            environment.throttle();
+        }
     }
 
     async fn tell_extensions(&mut self) {
@@ -493,7 +502,15 @@ impl Busy {
     }
 
     async fn one_signal(&mut self) {
-        match timeout_at(self.deadline, self.environment.next_signal()).await {
+        let until = match self.environment.throttled {
+            true => self.deadline,
+            false => self.deadline.min(self.began + GRACE),
+        };
+        match timeout_at(until, self.environment.next_signal()).await {
+            Err(_) if until < self.deadline => {
+                self.environment.throttle();
+                self.environment.shared.slots.look_again_if_taken();
+            }
             Err(_) => self.failure = Some(Failure::Timeout(self.environment.spec.timeout)),
             Ok(Signal::Failed(failure)) => {
                 // A runtime may answer and end; its answer counts.
@@ -617,10 +634,21 @@ impl Busy {
         if matches!(&self.answer, Some(Answer::Error(error)) if misses_sdk(error)) {
             advise_about_sdk(&self.environment);
         }
+        let handle = self.environment.handle.clone();
+        let at_once = self.invocation.tail || self.failure.is_some();
+        let is_first = self.environment.init_duration.is_some();
+        let is_known = handle.knows_memory() && !at_once && !is_first;
+        if at_once {
+            handle.measure_memory();
+        }
         let report = self.report();
         self.environment.init_duration = None;
         self.environment.restore_duration = None;
-        log.end(&report, self.produced);
+        if at_once || is_known {
+            log.end(&report, self.produced);
+        } else {
+            handle.tell_later(&log, &report, self.produced);
+        }
         self.environment
             .shared
             .events
@@ -664,6 +692,7 @@ impl Busy {
 
     fn report(&mut self) -> Report {
         let limit = self.environment.spec.timeout;
+        let memory_mb = self.environment.spec.memory_mb;
         let timed_out = matches!(self.failure, Some(Failure::Timeout(_)));
         let duration = if timed_out {
             limit
@@ -677,7 +706,6 @@ impl Busy {
             (None, Some(Answer::Error(error))) => (Status::Error, error.error_type.clone()),
             (None, _) => (Status::Success, None),
         };
-        let exact = self.invocation.tail || self.failure.is_some() || init_duration.is_some();
         Report {
             request_id: self.invocation.request_id.clone(),
             duration,
@@ -687,8 +715,8 @@ impl Busy {
             init_duration,
             restore_duration,
             initialization: self.environment.initialization,
-            memory_mb: self.environment.spec.memory_mb,
-            max_memory_mb: self.environment.memory_peak_mb(exact),
+            memory_mb,
+            max_memory_mb: self.environment.handle.memory_peak_mb(memory_mb),
             status,
             error_type,
         }

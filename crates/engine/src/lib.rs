@@ -12,6 +12,7 @@ mod environment;
 mod events;
 mod failure;
 mod grant;
+mod handle;
 mod http;
 mod invoke;
 mod launch;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::environment::{Environment, Handle, Idle};
+use crate::environment::{Environment, Idle};
+use crate::handle::Handle;
 
 /// Every environment, and the idle ones by their function's revision.
 #[derive(Default)]

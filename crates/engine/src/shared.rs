@@ -12,8 +12,9 @@ use crate::Config;
 use crate::admission::Admission;
 use crate::bytecode::Bytecode;
 use crate::egress::Egress;
-use crate::environment::{Environment, Handle, Idle};
+use crate::environment::{Environment, Idle};
 use crate::events::Events;
+use crate::handle::Handle;
 use crate::invoke::make_ahead;
 use crate::pool::{Capacity, Pool, Room};
 use crate::prediction::{Keeping, Prediction};
@@ -146,8 +147,7 @@ impl Shared {
     }
 
     /// Puts an environment where the next invocation finds it; its version was last used at `since`.
-    pub(crate) fn put(self: &Arc<Self>, mut environment: Environment, since: Duration) {
-        environment.throttle();
+    pub(crate) fn put(self: &Arc<Self>, environment: Environment, since: Duration) {
         let waited_for =
             self.capacity.waiting.load(Ordering::Acquire) > 0 && environment.keep.is_none();
         let wanted = waited_for || self.draining.load(Ordering::Acquire);
@@ -228,16 +228,18 @@ impl Shared {
         }
     }
 
-    /// Freezes what is idle, stops what was idle for too long. One code path for the signal and for the clock.
+    /// Ends the log of what is idle and freezes it, stops what was idle for too long. One code path for the signal and for the clock.
     pub(crate) async fn look_after_idle(self: Arc<Self>) {
         let mut expiry = Instant::now() + EXPIRY_TICK;
         loop {
+            self.slots.look_again_if_taken();
             let thawed = self.pool.take_thawed(FREEZE_AFTER);
             if !thawed.is_empty() {
                 let freeze = move || {
-                    thawed
-                        .iter()
-                        .for_each(|(handle, uses)| handle.freeze(*uses))
+                    for (handle, uses) in &thawed {
+                        handle.tell();
+                        handle.freeze(*uses);
+                    }
                 };
                 // It only fails when the runtime is going down.
                 let _ = tokio::task::spawn_blocking(freeze).await;

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -238,14 +238,11 @@ pub(crate) struct Parked {
     pub(crate) client: Client,
     /// The variables that it has been told of its function.
     pub(crate) told: Vec<(String, String)>,
-    /// It has been told whose it is.
-    pub(crate) assigned: bool,
 }
 
 impl Parked {
     /// Tells it whose it is. It goes on as if it had just been executed.
     pub(crate) fn assign(&mut self, mut variables: Vec<(String, String)>) {
-        self.assigned = true;
         variables.retain(|variable| !self.told.contains(variable));
         self.client
             .connection
@@ -396,7 +393,6 @@ impl Slot {
                     child,
                     client,
                     told,
-                    assigned: false,
                 });
                 Ok(slot)
             }
@@ -507,6 +503,8 @@ pub(crate) struct Slots {
     /// Those of versions that made way for others.
     unwanted: Mutex<Vec<Slot>>,
     wanted: Notify,
+    /// One was taken, and nobody has been told yet that another is wanted.
+    taken: AtomicBool,
     /// Held while a slot is being made, so that [`Slots::shed`] misses none.
     making: tokio::sync::Mutex<()>,
 }
@@ -557,7 +555,8 @@ impl Demand {
 }
 
 impl Slots {
-    /// A slot for a function, if one waits.
+    /// A slot for a function, if one waits. That another is to be made can wait until the call has been answered, or takes
+    /// its time ([`Slots::look_again_if_taken`]).
     pub(crate) fn take(&self, kind: &Kind) -> Option<Slot> {
         let (now, mut shelves) = (Instant::now(), self.shelves());
         let shelf = self.shelf(&mut shelves, kind, now)?;
@@ -565,7 +564,7 @@ impl Slots {
         // The one that was made last is the most likely to be in caches.
         let slot = std::iter::from_fn(|| shelf.ready.pop()).find(Slot::is_alive);
         drop(shelves);
-        self.wanted.notify_one();
+        self.taken.store(true, Ordering::Release);
         slot
     }
 
@@ -573,6 +572,13 @@ impl Slots {
     pub(crate) fn expect(&self, kind: &Kind) {
         self.shelf(&mut self.shelves(), kind, Instant::now());
         self.wanted.notify_one();
+    }
+
+    /// Has those replaced that were taken.
+    pub(crate) fn look_again_if_taken(&self) {
+        if self.taken.swap(false, Ordering::AcqRel) {
+            self.look_again();
+        }
     }
 
     /// Looks whether one of them can be made now.

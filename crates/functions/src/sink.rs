@@ -22,7 +22,7 @@ const ANSWERS_MAX: usize = 10_000;
 /// Serves AWS's APIs to environments.
 pub trait Endpoint: Send + Sync {
     /// On a listener inside an environment, until it is told to stop.
-    fn listen(&self, listener: TcpListener, stop: CancellationToken);
+    fn listen(&self, listener: TcpListener, stop: CancellationToken) -> Serving;
 
     /// On a connection that a function made to one of AWS's host names, by HTTPS or plain.
     fn serve(&self, stream: TcpStream, tls: bool) -> Serving;
@@ -114,8 +114,13 @@ impl Events for Sink {
     /// Metrics are made where the alias is known that was called.
     fn report(&self, _: &FunctionSpec, _: &Report) {}
 
-    fn endpoint(&self, _: &FunctionSpec, listener: TcpListener, stop: CancellationToken) {
-        self.endpoint.listen(listener, stop);
+    fn endpoint(
+        &self,
+        _: &FunctionSpec,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Serving {
+        self.endpoint.listen(listener, stop)
     }
 
     fn connection(&self, stream: TcpStream, tls: bool) -> Serving {

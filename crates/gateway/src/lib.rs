@@ -176,17 +176,14 @@ impl Gateway {
     ///
     /// # Errors
     /// If the listener cannot be handed to the runtime.
-    pub fn listen_inside(
+    pub async fn serve_sandbox(
         &self,
         listener: std::net::TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let gateway = self.clone();
-        self.0
-            .inside
-            .spawn(async move { gateway.accept_inside(listener, stop).await });
+        self.clone().accept_inside(listener, stop).await;
         Ok(())
     }
 

@@ -644,10 +644,8 @@ async fn a_sandbox_has_a_listener_of_its_own() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    server
-        .gateway
-        .listen_inside(listener, stop.clone())
-        .unwrap();
+    let (gateway, until) = (server.gateway.clone(), stop.clone());
+    tokio::spawn(async move { gateway.serve_sandbox(listener, until).await.unwrap() });
     let inside = |request: Request<Bytes>| async move {
         send_over(TcpStream::connect(at).await.unwrap(), request).await
     };

@@ -13,9 +13,6 @@ use crate::host::setup;
 use crate::init::EXEC;
 use crate::spec::{Error, Exit};
 
-/// How long a program may take to be loaded.
-const LOAD_WAIT: Duration = Duration::from_secs(20);
-
 /// A process in a sandbox. Dropping the handle does not end the process.
 #[derive(Debug)]
 pub struct Child {
@@ -128,28 +125,47 @@ impl Poised {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Lets it load its program with these variables; returns when that has been done.
-    pub fn go(self, variables: &[(String, String)]) -> Result<Child, Error> {
+    /// Lets it load its program with these variables. It does not wait until that has been done: a process that cannot do it
+    /// ends, and [`Loading`] tells why.
+    pub fn go(self, variables: &[(String, String)]) -> Result<(Child, Loading), Error> {
         let failed = |source: io::Error| Error::Io {
             what: "starting a process that was poised".to_owned(),
             source,
         };
         let text = serde_json::to_vec(variables).map_err(|error| failed(error.into()))?;
         File::from(self.go).write_all(&text).map_err(failed)?;
-        if !channel::wait_readable(&self.faults, Some(LOAD_WAIT)).map_err(failed)? {
-            return Err(Error::Timeout);
-        }
+        let loading = Loading {
+            program: self.program,
+            faults: self.faults,
+        };
+        Ok((self.child, loading))
+    }
+}
+
+/// What a process loads, and what went wrong with it.
+#[derive(Debug)]
+pub struct Loading {
+    program: String,
+    faults: OwnedFd,
+}
+
+impl Loading {
+    /// Of a process that has ended: what kept it from loading its program, if something did.
+    pub fn fault(self) -> Option<Error> {
         let mut text = String::new();
-        let mut faults = File::from(self.faults);
-        faults.read_to_string(&mut text).map_err(failed)?;
-        match serde_json::from_str::<Fault>(&text) {
-            Ok(fault) if fault.step == EXEC => Err(Error::Exec {
+        // What cannot be read has not been told.
+        channel::wait_readable(&self.faults, Some(Duration::ZERO))
+            .ok()
+            .filter(|told| *told)?;
+        File::from(self.faults).read_to_string(&mut text).ok()?;
+        let fault: Fault = serde_json::from_str(&text).ok()?;
+        Some(match fault.step.as_str() {
+            EXEC => Error::Exec {
                 program: self.program,
                 source: fault.source(),
-            }),
-            Ok(fault) => Err(setup(&fault)),
-            Err(_) => Ok(self.child),
-        }
+            },
+            _ => setup(&fault),
+        })
     }
 }
 

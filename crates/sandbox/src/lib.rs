@@ -35,7 +35,7 @@ mod warden;
 mod zygote;
 
 pub use broker::broker_main;
-pub use child::{Child, Poised, Signalled, read_exit};
+pub use child::{Child, Loading, Poised, Signalled, read_exit};
 pub use host::{Host, Sandbox};
 pub use probe::{Finding, Level, Probe};
 pub use route::{Delivery, delivery};

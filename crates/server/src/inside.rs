@@ -32,16 +32,16 @@ impl Inside {
 }
 
 impl functions::Endpoint for Inside {
-    fn listen(&self, listener: TcpListener, stop: CancellationToken) {
+    fn listen(&self, listener: TcpListener, stop: CancellationToken) -> Serving {
         let gateway = self.gateway.clone();
-        tokio::spawn(async move {
+        Box::pin(async move {
             let Some(gateway) = stop.run_until_cancelled(gateway.wait()).await else {
                 return;
             };
-            if let Err(cause) = gateway.listen_inside(listener, stop.clone()) {
+            if let Err(cause) = gateway.serve_sandbox(listener, stop.clone()).await {
                 warn!(%cause, "a function does not reach AWS's APIs");
             }
-        });
+        })
     }
 
     fn serve(&self, stream: TcpStream, tls: bool) -> Serving {

@@ -195,8 +195,14 @@ impl Events for ToStderr {
 
     fn report(&self, _: &FunctionSpec, _: &Report) {}
 
-    fn endpoint(&self, _: &FunctionSpec, listener: std::net::TcpListener, _: CancellationToken) {
+    fn endpoint(
+        &self,
+        _: &FunctionSpec,
+        listener: std::net::TcpListener,
+        _: CancellationToken,
+    ) -> engine::Serving {
         // No server, no AWS: connections are refused.
         drop(listener);
+        Box::pin(std::future::ready(()))
     }
 }

@@ -26,7 +26,7 @@ pub use policy::Cidr;
 use policy::{Refused, judge};
 pub use reach::NoWay;
 
-use crate::events::Events;
+use crate::events::{Events, Serving};
 use crate::spec::NetworkPolicy;
 
 /// Ports that functions reach unless told otherwise: SSH, the web, mail, and the databases and queues that functions use.
@@ -278,7 +278,7 @@ struct Refusals {
 }
 
 impl Door {
-    /// Serves the sockets of [`Egress::plan`] until `stop`.
+    /// What serves the sockets of [`Egress::plan`] until `stop`.
     pub(crate) fn open(
         egress: Arc<Egress>,
         (function, network): (&str, NetworkPolicy),
@@ -286,7 +286,7 @@ impl Door {
         udp: impl Iterator<Item = std::net::UdpSocket>,
         tasks: &TaskTracker,
         stop: CancellationToken,
-    ) -> io::Result<Arc<Door>> {
+    ) -> io::Result<(Arc<Door>, Vec<Serving>)> {
         let room = egress.internet_of(network).map(|i| i.connections_max);
         let door = Arc::new(Door {
             room: Arc::new(Semaphore::new(room.unwrap_or(CONNECTIONS_MAX))),
@@ -299,17 +299,18 @@ impl Door {
             stop,
             tasks: tasks.clone(),
         });
+        let mut serving: Vec<Serving> = Vec::new();
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
-            door.tasks.spawn(accept(door.clone(), listener));
+            serving.push(Box::pin(accept(door.clone(), listener)));
         }
         for socket in udp {
             socket.set_nonblocking(true)?;
             let socket = tokio::net::UdpSocket::from_std(socket)?;
-            door.tasks.spawn(names::serve(door.clone(), socket));
+            serving.push(Box::pin(names::serve(door.clone(), socket)));
         }
-        Ok(door)
+        Ok((door, serving))
     }
 
     /// Ends every connection: the processes they belonged to were killed.

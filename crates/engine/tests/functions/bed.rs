@@ -13,7 +13,7 @@ use bytes::Bytes;
 use engine::runtimes::{Catalogue, Runtime, RuntimesConfig};
 use engine::{
     Config, Credentials, Engine, Events, FunctionSpec, Invocation, LogConfig, LogFormat, LogLevel,
-    LogLine, LogTarget, Mode, NetworkPolicy, Outcome, PoolKey, Refusal, Report,
+    LogLine, LogTarget, Mode, NetworkPolicy, Outcome, PoolKey, Refusal, Report, Serving,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -36,10 +36,15 @@ impl Events for Recorder {
         self.reports.lock().unwrap().push(report.clone());
     }
 
-    fn endpoint(&self, _function: &FunctionSpec, listener: TcpListener, stop: CancellationToken) {
+    fn endpoint(
+        &self,
+        _function: &FunctionSpec,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Serving {
         // Says hello to whoever connects, until the environment ends.
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        tokio::spawn(async move {
+        Box::pin(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -50,7 +55,7 @@ impl Events for Recorder {
                     }
                 }
             }
-        });
+        })
     }
 }
 

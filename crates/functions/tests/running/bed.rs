@@ -352,7 +352,13 @@ impl Bed {
 struct Nowhere;
 
 impl functions::Endpoint for Nowhere {
-    fn listen(&self, _: std::net::TcpListener, _: tokio_util::sync::CancellationToken) {}
+    fn listen(
+        &self,
+        _: std::net::TcpListener,
+        _: tokio_util::sync::CancellationToken,
+    ) -> engine::Serving {
+        Box::pin(async {})
+    }
 
     fn serve(&self, stream: tokio::net::TcpStream, _: bool) -> engine::Serving {
         Box::pin(async move { drop(stream) })

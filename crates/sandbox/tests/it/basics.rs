@@ -93,14 +93,18 @@ fn a_poised_process_waits_for_its_variables() {
     assert!(poised.is_alive());
     // Others can be started meanwhile, and do not hold it up.
     assert_eq!(sh(&sandbox, "echo on").0, "on\n");
-    let child = poised.go(&[("A".to_owned(), "late".to_owned())]).unwrap();
+    let (child, loading) = poised.go(&[("A".to_owned(), "late".to_owned())]).unwrap();
     assert_eq!(child.wait().unwrap(), Exit::Code(3));
+    assert!(loading.fault().is_none());
     let mut text = String::new();
     read.read_to_string(&mut text).unwrap();
     assert_eq!(text, "late\n");
 
-    match sandbox.poise(command(&["/missing"])).unwrap().go(&[]) {
-        Err(Error::Exec { source, program }) => {
+    let missing = sandbox.poise(command(&["/missing"])).unwrap();
+    let (child, loading) = missing.go(&[]).unwrap();
+    child.wait().unwrap();
+    match loading.fault() {
+        Some(Error::Exec { source, program }) => {
             assert_eq!(source.raw_os_error(), Some(libc_errno::ENOENT));
             assert_eq!(program, "/missing");
         }

@@ -147,7 +147,13 @@ impl Events for Silent {
 
     fn report(&self, _: &FunctionSpec, _: &Report) {}
 
-    fn endpoint(&self, _: &FunctionSpec, listener: std::net::TcpListener, _: CancellationToken) {
+    fn endpoint(
+        &self,
+        _: &FunctionSpec,
+        listener: std::net::TcpListener,
+        _: CancellationToken,
+    ) -> engine::Serving {
         drop(listener);
+        Box::pin(std::future::ready(()))
     }
 }
