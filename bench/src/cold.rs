@@ -6,15 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, anyhow, ensure};
 
 use crate::Bench;
-use crate::client::Access;
-use crate::floor::{self, on_one_cpu};
+use crate::client::Client;
+use crate::floor::{self, PAUSE, on_one_cpu};
 use crate::mayfly::{self, Files, Mayfly};
 use crate::table::{Series, Table};
 
 /// Cold starts of each kind.
 pub const STARTS: usize = 60;
-/// What follows an answer (the next sandbox is made ahead) is over by then, and the machine is quiet.
-const SETTLED: Duration = Duration::from_millis(250);
 /// Environments of the burst, and how long each is busy, so that none is used twice.
 const BURST: usize = 1000;
 const BUSY: Duration = Duration::from_secs(60);
@@ -94,9 +92,9 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 
     server.deploy("hello", &python, &mayfly::hello())?;
     let times = changed(&server, "hello", STARTS)?;
-    table.times("Python hello", times, f1, Some(1.5));
+    table.times_rested("Python hello", times, f1, Some(1.5));
     let times = published(&server, "hello", STARTS)?;
-    table.times(
+    table.times_rested(
         "Python hello, a version with SnapStart",
         times,
         f3,
@@ -107,13 +105,14 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     server.deploy("occupied", &python, &files)?;
     let times = on_demand(&server, "occupied", STARTS / 2)?;
     let what = "the same, forked on demand: the fork that waited has just been taken";
-    table.times(what, times, f1, Some(4.0));
+    table.times_rested(what, times, f1, Some(4.0));
 
     let what = "custom runtime, a static binary";
     match custom() {
         Ok(files) => {
             server.deploy("custom", "provided.al2023", &files)?;
-            table.times(what, changed(&server, "custom", STARTS)?, f1, Some(2.0));
+            let times = changed(&server, "custom", STARTS)?;
+            table.times_rested(what, times, f1, Some(2.0));
         }
         Err(why) => table.missing(what, &why),
     }
@@ -137,10 +136,11 @@ pub fn with_sdk(bench: &Bench, table: &mut Table) -> Result<()> {
     let files = vec![("lambda_function.py".to_owned(), WITH_SDK.into())];
     server.deploy("sdk", &python, &files)?;
     let f1 = &bench.floors.f1;
-    table.times(what, changed(&server, "sdk", STARTS / 4)?, f1, Some(3.0));
+    let times = changed(&server, "sdk", STARTS / 4)?;
+    table.times_rested(what, times, f1, Some(3.0));
     let what = "the same, a version with SnapStart";
     let times = published(&server, "sdk", STARTS / 4)?;
-    table.times(what, times, f1, None);
+    table.times_rested(what, times, f1, None);
     server.stop()
 }
 
@@ -179,12 +179,12 @@ fn on_demand(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
             access.request("lambda", call, "application/json", event)
         };
         let (occupying, request) = (signed(OCCUPYING)?, signed(EVENT)?);
-        std::thread::sleep(SETTLED);
-        let (access, mut first) = (server.access.clone(), server.access.connect()?);
+        let (mut first, second) = (server.access.connect()?, server.access.connect()?);
+        std::thread::sleep(PAUSE);
         let first =
             std::thread::spawn(move || first.exchange(&occupying).map(|(status, _)| status));
         std::thread::sleep(TAKEN);
-        times.push(on_one_cpu(move || timed(&access, &request))?);
+        times.push(on_one_cpu(move || timed(second, &request))?);
         let status = first.join().map_err(|_| anyhow!("a client panicked"))??;
         ensure!(status == 200, "the first call answered {status}");
     }
@@ -204,16 +204,15 @@ pub fn cold(
         let request = server
             .access
             .request("lambda", call, "application/json", EVENT)?;
-        std::thread::sleep(SETTLED);
-        let access = server.access.clone();
+        let client = server.access.connect()?;
+        std::thread::sleep(PAUSE);
         // As with warm calls, and on its connection as if it had called before.
-        times.push(on_one_cpu(move || timed(&access, &request))?);
+        times.push(on_one_cpu(move || timed(client, &request))?);
     }
     Ok(Series::of(times))
 }
 
-fn timed(access: &Access, request: &[u8]) -> Result<Duration> {
-    let mut client = access.connect()?;
+fn timed(mut client: Client, request: &[u8]) -> Result<Duration> {
     let begin = Instant::now();
     let (status, body) = client.exchange(request)?;
     let took = begin.elapsed();

@@ -1,10 +1,11 @@
 //! What this machine does at best: the floors that figures are divided by.
 
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -15,6 +16,11 @@ use crate::table::Series;
 const ROUNDS: usize = 20_000;
 /// Processes started.
 const STARTS: usize = 300;
+/// What cold starts wait for before each: what follows an answer (the next sandbox is made ahead) is over by then, and the
+/// machine is quiet.
+pub const PAUSE: Duration = Duration::from_millis(250);
+/// Times that a floor is taken after such a pause.
+const PAUSES: usize = 30;
 
 /// One floor.
 pub struct Floor {
@@ -22,15 +28,18 @@ pub struct Floor {
     pub name: &'static str,
     /// What it is.
     pub what: &'static str,
-    /// What it took.
+    /// What it took, one right after the other.
     pub series: Series,
+    /// What it took when nothing had happened for [`PAUSE`], as before a cold start: the processor has to be woken, and its
+    /// caches know nothing of it any more.
+    pub rested: Option<Series>,
 }
 
 /// All floors of a run.
 pub struct Floors {
     /// fork and exec of a static binary, until it is reaped.
     pub f1: Floor,
-    /// A byte there and back over a Unix socket, on one CPU.
+    /// A byte to another process and back over a Unix socket, on one CPU.
     pub f3: Floor,
     /// A small request and reply over TCP on loopback, on one CPU: below it no HTTP server can be.
     pub tcp: Floor,
@@ -46,17 +55,20 @@ impl Floors {
             f1: Floor {
                 name: "F1",
                 what: "fork and exec of a static binary, reaped",
-                series: on_one_cpu(fork_and_exec)?,
+                series: on_one_cpu(|| fork_and_exec(STARTS, Duration::ZERO))?,
+                rested: Some(on_one_cpu(|| fork_and_exec(PAUSES, PAUSE))?),
             },
             f3: Floor {
                 name: "F3",
                 what: "Unix-socket ping-pong on one CPU",
-                series: on_one_cpu(unix_ping_pong)?,
+                series: on_one_cpu(|| unix_ping_pong(ROUNDS, Duration::ZERO))?,
+                rested: Some(on_one_cpu(|| unix_ping_pong(PAUSES, PAUSE))?),
             },
             tcp: Floor {
                 name: "T",
                 what: "TCP ping-pong of 500 bytes on one CPU",
                 series: on_one_cpu(tcp_ping_pong)?,
+                rested: None,
             },
         })
     }
@@ -84,11 +96,12 @@ pub fn on_one_cpu<T: Send + 'static>(
         .map_err(|_| anyhow!("a measuring thread panicked"))?
 }
 
-fn fork_and_exec() -> Result<Series> {
+fn fork_and_exec(starts: usize, pause: Duration) -> Result<Series> {
     let folder = tempfile::tempdir()?;
     let program = static_program(folder.path(), "int main(void) { return 0; }\n")?;
-    let mut times = Vec::with_capacity(STARTS);
-    for _ in 0..STARTS {
+    let mut times = Vec::with_capacity(starts);
+    for _ in 0..starts {
+        std::thread::sleep(pause);
         let begin = Instant::now();
         let status = Command::new(&program).env_clear().status()?;
         times.push(begin.elapsed());
@@ -111,9 +124,9 @@ pub fn static_program(folder: &Path, text: &str) -> Result<std::path::PathBuf> {
     Ok(program)
 }
 
-fn unix_ping_pong() -> Result<Series> {
+fn unix_ping_pong(rounds: usize, pause: Duration) -> Result<Series> {
     let (here, there) = UnixStream::pair()?;
-    ping_pong(here, there, 1)
+    ping_pong(here, there, 1, rounds, pause)
 }
 
 fn tcp_ping_pong() -> Result<Series> {
@@ -122,27 +135,36 @@ fn tcp_ping_pong() -> Result<Series> {
     let (there, _) = listener.accept()?;
     here.set_nodelay(true)?;
     there.set_nodelay(true)?;
-    ping_pong(here, there, 500)
+    ping_pong(here, there, 500, ROUNDS, Duration::ZERO)
 }
 
-fn ping_pong<S>(mut here: S, mut there: S, size: usize) -> Result<Series>
+/// With another process, as a function is one: `cat` says again what it is told.
+fn ping_pong<S>(
+    mut here: S,
+    there: impl Into<OwnedFd>,
+    size: usize,
+    rounds: usize,
+    pause: Duration,
+) -> Result<Series>
 where
-    S: std::io::Read + std::io::Write + Send + 'static,
+    S: std::io::Read + std::io::Write,
 {
-    let echo = std::thread::spawn(move || {
-        let mut bytes = vec![0; size];
-        while there.read_exact(&mut bytes).is_ok() && there.write_all(&bytes).is_ok() {}
-    });
+    let there = there.into();
+    let mut echo = Command::new("cat")
+        .stdin(there.try_clone()?)
+        .stdout(there)
+        .spawn()
+        .context("no cat")?;
     let mut bytes = vec![1; size];
-    let mut times = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        std::thread::sleep(pause);
         let begin = Instant::now();
         here.write_all(&bytes)?;
         here.read_exact(&mut bytes)?;
         times.push(begin.elapsed());
     }
     drop(here);
-    echo.join()
-        .map_err(|_| anyhow!("the echo thread panicked"))?;
+    ensure!(echo.wait()?.success(), "cat failed");
     Ok(Series::of(times))
 }

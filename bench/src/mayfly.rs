@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use wire::sigv4::Credentials;
 
 use crate::client::{Access, Client};
@@ -273,7 +274,8 @@ impl Mayfly {
 
     /// Stops the server and waits for it.
     pub fn stop(mut self) -> Result<()> {
-        self.child.kill()?;
+        // In order, so that a build that counts for `scripts/release` writes down what it counted.
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         self.child.wait()?;
         Ok(())
     }

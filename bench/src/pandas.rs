@@ -47,6 +47,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         name: "F4",
         what: "fork of a process that has imported both, reaped",
         series: forks(&folder)?,
+        rested: None,
     };
     table.floor(&f4);
     let server = Mayfly::start(&bench.mayfly, &[])?;

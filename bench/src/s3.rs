@@ -168,6 +168,7 @@ fn row(
         name: "plain",
         what,
         series: Series::of(floors),
+        rested: None,
     };
     table.floor(&floor);
     table.times(&format!("{verb} {size}"), Series::of(ours), &floor, None);

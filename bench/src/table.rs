@@ -41,6 +41,9 @@ impl Table {
         for floor in floors.all() {
             let name = format!("floor {}: {}", floor.name, floor.what);
             table.row(&name, floor.series);
+            if let Some(rested) = floor.rested {
+                table.row("  after a pause of a quarter of a second", rested);
+            }
         }
         table
     }
@@ -77,6 +80,16 @@ impl Table {
             format!("{ratio:.1} x {}", floor.name),
             self.verdict(verdict),
         );
+    }
+
+    /// The same of something that was measured after pauses; says besides what multiple it is of the floor after a pause.
+    pub fn times_rested(&mut self, what: &str, series: Series, floor: &Floor, target: Option<f64>) {
+        self.times(what, series, floor, target);
+        if let Some(rested) = floor.rested {
+            let ratio = series.p50.as_secs_f64() / rested.p50.as_secs_f64();
+            let name = format!("{ratio:.1} x {}", floor.name);
+            println!("  {:<64} {name:>33}", "  of the floor after the same pause");
+        }
     }
 
     /// A number that must not be above `target`.
