@@ -26,7 +26,7 @@ run: build .venv/.ready ## build, start on 127.0.0.1:4566, deploy and invoke a h
 build: setup ## the binary, in target/release
 	cargo build --locked --profile $(PROFILE) -p server
 
-release: setup ## the binary to hand out, built twice and a fifth quicker, in target/counted/release
+release: setup ## the binary to hand out, built twice and a quarter quicker, in target/counted/release
 	scripts/release
 
 install: build ## copy the binary to ~/.local/bin (or PREFIX/bin)
