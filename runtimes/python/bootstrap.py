@@ -392,7 +392,7 @@ class Encoder(json.JSONEncoder):
     def default(self, value):
         if is_decimal(value):
             raise HasDecimals()
-        return json.JSONEncoder.default(self, value)
+        return super(Encoder, self).default(value)
 
 
 class HasDecimals(Exception):

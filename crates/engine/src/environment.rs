@@ -205,17 +205,11 @@ impl Environment {
         let target = LogTarget::of(spec, &name);
         let external = external_extensions(spec.layers.as_deref());
         // Extensions start before the runtime does.
-        let started = external.is_empty() && (parked.is_some() || poised.is_some());
-        let began = started.then(Instant::now);
-        let mut gone = None;
-        if started {
+        let (now, mut going) = (Instant::now(), None);
+        if external.is_empty() {
             let stream = &target.stream;
-            let variables = runtime_variables(spec, initialization, &grant, stream, trace_id);
-            match (&mut parked, poised.take()) {
-                (Some(parked), _) => parked.assign(variables),
-                (None, Some(poised)) => gone = Some(poised.go(&variables).map_err(internal)?),
-                (None, None) => {}
-            }
+            let variables = || runtime_variables(spec, initialization, &grant, stream, trace_id);
+            going = go(&mut parked, &mut poised, variables).map_err(internal)?;
         }
         sandbox.complete();
         let (events, config) = (shared.events.clone(), spec.log.clone());
@@ -242,7 +236,6 @@ impl Environment {
             handler: spec.handler.clone(),
         };
         let (outbox, inbox) = mpsc::channel(INBOX_MAX);
-        let assigned = parked.take_if(|_| started);
         let mut environment = Environment {
             shared: shared.clone(),
             spec: spec.clone(),
@@ -259,12 +252,12 @@ impl Environment {
             listener: Arc::new(runtime_api),
             parked,
             poised,
-            started,
+            started: going.is_some(),
             loading: None,
             _parent: parent,
             restored,
             generation: Arc::new(AtomicU64::new(0)),
-            began,
+            began: going.as_ref().map(|_| now),
             booted: false,
             tried: false,
             throttled: false,
@@ -287,13 +280,8 @@ impl Environment {
             environment.log.init_start(spec, &name);
         }
         serving.push(environment.accept_connections());
-        if let Some(parked) = assigned {
-            serving.push(environment.adopt(parked).map_err(internal)?);
-        }
-        if let Some((child, loading)) = gone {
-            environment.loading = Some(loading);
-            let watch = environment.watch_exit(Who::Runtime, child);
-            serving.push(watch.map_err(internal)?);
+        if let Some(going) = going {
+            serving.push(environment.adopt(going).map_err(internal)?);
         }
         // One task for all of it: to spawn each would wake another thread as often, in the middle of a start.
         let mut serving: FuturesUnordered<Serving> = serving.into_iter().collect();
@@ -384,28 +372,20 @@ impl Environment {
     /// Starts the runtime: the one that waits, or one that is executed.
     async fn start(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
         let argv = runtime_argv(&self.spec)?;
-        let started = match (self.parked.take(), self.poised.take()) {
-            (Some(mut parked), _) => {
-                parked.assign(env);
-                let watch = self.adopt(parked);
-                watch.map(|watch| drop(self.shared.tasks.spawn(watch)))
-            }
-            (None, Some(poised)) => poised.go(&env).and_then(|(child, loading)| {
-                self.loading = Some(loading);
-                let watch = self.watch_exit(Who::Runtime, child)?;
+        let started = match go(&mut self.parked, &mut self.poised, || env.clone()) {
+            Ok(Some(going)) => self.adopt(going).map(|watch| {
                 self.shared.tasks.spawn(watch);
-                Ok(())
             }),
-            (None, None) => self.spawn(Who::Runtime, argv, env, TASK_ROOT).await,
+            Ok(None) => self.spawn(Who::Runtime, argv, env, TASK_ROOT).await,
+            Err(error) => Err(error),
         };
         started.map_err(|error| self.launch_failure(&error))
     }
 
-    /// Takes on an interpreter that waited; returns what watches for its end.
-    fn adopt(&mut self, parked: Parked) -> Result<Serving, sandbox::Error> {
-        let Parked { child, client, .. } = parked;
-        self.active = Some(client);
-        self.watch_exit(Who::Runtime, child)
+    /// Takes on a runtime that waited; returns what watches for its end.
+    fn adopt(&mut self, going: Going) -> Result<Serving, sandbox::Error> {
+        (self.active, self.loading) = (going.client, going.loading);
+        self.watch_exit(Who::Runtime, going.child)
     }
 
     async fn expect_init_signal(&mut self) -> Result<(), Failure> {
@@ -785,6 +765,35 @@ impl Environment {
         // Whoever is not done by then is killed.
         let _ = tokio::time::timeout(SHUTDOWN_LIMIT, gone).await;
     }
+}
+
+/// A runtime that waited, and has been told to start.
+struct Going {
+    child: sandbox::Child,
+    client: Option<Client>,
+    loading: Option<Loading>,
+}
+
+/// Tells the runtime that waits to start with these variables, if one does.
+fn go(
+    parked: &mut Option<Parked>,
+    poised: &mut Option<Poised>,
+    variables: impl FnOnce() -> Vec<(String, String)>,
+) -> Result<Option<Going>, sandbox::Error> {
+    if let Some(mut parked) = parked.take() {
+        parked.assign(variables());
+        return Ok(Some(Going {
+            child: parked.child,
+            client: Some(parked.client),
+            loading: None,
+        }));
+    }
+    let gone = poised.take().map(|poised| poised.go(&variables()));
+    Ok(gone.transpose()?.map(|(child, loading)| Going {
+        child,
+        client: None,
+        loading: Some(loading),
+    }))
 }
 
 async fn step(client: Option<&mut Client>, api: &Api) -> Happening {

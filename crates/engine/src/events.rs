@@ -20,13 +20,11 @@ pub trait Events: Send + Sync + 'static {
 
     /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
     /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. The listener does not block. It is part of
-    /// one task with all else that an environment needs.
-    fn endpoint(
-        &self,
-        function: &FunctionSpec,
-        listener: TcpListener,
-        stop: CancellationToken,
-    ) -> Serving;
+    /// one task with all else that an environment needs. Without an implementation connections are refused.
+    fn endpoint(&self, _: &FunctionSpec, listener: TcpListener, _: CancellationToken) -> Serving {
+        drop(listener);
+        Box::pin(std::future::ready(()))
+    }
 
     /// A function connected to a host name that is answered here ([`crate::Config::answers`]): serve AWS's APIs on the
     /// connection, after a TLS handshake when the port was HTTPS's. Dropped when the environment ends. Without an

@@ -636,8 +636,7 @@ impl Busy {
         }
         let handle = self.environment.handle.clone();
         let at_once = self.invocation.tail || self.failure.is_some();
-        let is_first = self.environment.init_duration.is_some();
-        let is_known = handle.knows_memory() && !at_once && !is_first;
+        let is_known = self.environment.init_duration.is_none() && handle.knows_memory();
         if at_once {
             handle.measure_memory();
         }

@@ -136,7 +136,7 @@ struct Door {
     closing: CancellationToken,
     /// Listeners and connections from outside, and all requests: what a drain waits for.
     tasks: TaskTracker,
-    /// Listeners and connections from inside sandboxes. They end with their environments, not with a drain.
+    /// Connections from inside sandboxes. They end with their environments, not with a drain.
     inside: TaskTracker,
 }
 

@@ -152,11 +152,11 @@ pub struct Loading {
 impl Loading {
     /// Of a process that has ended: what kept it from loading its program, if something did.
     pub fn fault(self) -> Option<Error> {
-        let mut text = String::new();
         // What cannot be read has not been told.
-        channel::wait_readable(&self.faults, Some(Duration::ZERO))
-            .ok()
-            .filter(|told| *told)?;
+        if !channel::wait_readable(&self.faults, Some(Duration::ZERO)).ok()? {
+            return None;
+        }
+        let mut text = String::new();
         File::from(self.faults).read_to_string(&mut text).ok()?;
         let fault: Fault = serde_json::from_str(&text).ok()?;
         Some(match fault.step.as_str() {

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use clap::Args;
 use engine::runtimes::{Catalogue, Family, Runtime};
 use engine::{Engine, Events, FunctionSpec, LogLine, LogTarget, Outcome, Report};
-use tokio_util::sync::CancellationToken;
 
 use crate::alone::{self, Alone};
 use crate::config::Config;
@@ -183,7 +182,7 @@ fn choose_runtime(args: &RunArgs, code: &Code, catalogue: &Catalogue) -> Result<
     }
 }
 
-/// Shows log lines as they come.
+/// Shows log lines as they come. No server, no AWS: it serves no endpoint.
 struct ToStderr;
 
 impl Events for ToStderr {
@@ -194,15 +193,4 @@ impl Events for ToStderr {
     }
 
     fn report(&self, _: &FunctionSpec, _: &Report) {}
-
-    fn endpoint(
-        &self,
-        _: &FunctionSpec,
-        listener: std::net::TcpListener,
-        _: CancellationToken,
-    ) -> engine::Serving {
-        // No server, no AWS: connections are refused.
-        drop(listener);
-        Box::pin(std::future::ready(()))
-    }
 }

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use engine::runtimes::{Family, Runtime};
 use engine::{Engine, Events, FunctionSpec, LogLine, LogTarget, Report};
-use tokio_util::sync::CancellationToken;
 
 use crate::alone::{self, Alone};
 use crate::run::code::Code;
@@ -146,14 +145,4 @@ impl Events for Silent {
     fn lines(&self, _: &LogTarget, _: Vec<LogLine>) {}
 
     fn report(&self, _: &FunctionSpec, _: &Report) {}
-
-    fn endpoint(
-        &self,
-        _: &FunctionSpec,
-        listener: std::net::TcpListener,
-        _: CancellationToken,
-    ) -> engine::Serving {
-        drop(listener);
-        Box::pin(std::future::ready(()))
-    }
 }
