@@ -822,7 +822,7 @@ def template(this):
         sys.exit(0)
     if template.serve():
         parked.rehearse_invocation(this)
-    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"], template.connected)
     template.take_on(parked.ask(api))
     # It may not have been made when the template was.
     Bytecode.find()
@@ -840,10 +840,11 @@ def wait(this):
     del sys.modules["mayfly_parked"]
     set_builtins()
     if os.environ.get("_MAYFLY_ZYGOTE"):
-        parked.fork(this, os.environ["_MAYFLY_ZYGOTE"])
+        connected = parked.fork(this, os.environ["_MAYFLY_ZYGOTE"])
     else:
+        connected = parked.connected()
         parked.get_ready(this)
-    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"], connected)
     log = parked.await_assignment(this, api)
     parked.start_anew_if_foreign()
     return api, log

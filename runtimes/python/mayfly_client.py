@@ -94,7 +94,7 @@ class Restore(object):
             refuse(self.template, str(why))
         self.template.serve()
         self.done = True
-        api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], self.template.connected)
         self.template.take_on(parked.ask(api))
         api.socket.close()
         # It may not have been made when the template was.
@@ -191,6 +191,8 @@ def wait():
     before = set(sys.modules)
     rehearse(kept)
     freeze()
+    if parent is not None:
+        parked.make_immortal(parent.kernel.ctypes)
     forget(set(USED) - before)
     ahead = parent is not None and parent.serve()
     parked.begin_as_fork(zygote)
@@ -198,7 +200,8 @@ def wait():
         rehearse(kept)
         if what == "sdk":
             parked.try_clients(parked.SERVICES[:1])
-    api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    connected = parent.connected if parent else parked.connected()
+    api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], connected)
     parked.await_assignment(Surroundings, api)
     api.socket.close()
     parked.Preloaded.argv = command()

@@ -13,6 +13,8 @@ import json
 import os
 import time
 
+# Where the host put the other end of a connection.
+CHANNEL = 4
 MODULE = "mayfly_rehearsal"
 STAGE = "/tmp/.mayfly_rehearsal"
 SCRIPT = "import os\nimport json\n\nNAME = os.environ.get('NAME')\n\ndef handler(event, context):\n    return {'a': [event]}\n"
@@ -72,6 +74,16 @@ def get_ahead(main, handler):
 def ask(api):
     api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n" + api.host + "\r\n").encode("ascii"))
     return json.loads(api.read()[2].decode("utf-8"))
+
+
+def connected():
+    """What an interpreter that was executed to wait has of the Runtime API."""
+    if sys.version_info[0] == 2:
+        connection = _socket.fromfd(CHANNEL, _socket.AF_UNIX, _socket.SOCK_STREAM)
+    else:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, os.dup(CHANNEL))
+    os.close(CHANNEL)
+    return connection
 
 
 def take_on(environment):
@@ -473,6 +485,8 @@ def invoke(main, stage, log, handler):
 
 def get_ready(main):
     """What an interpreter can do before it is known whose it is."""
+    if not main.PY2:
+        main.loads_bytecode()
     rehearse(main)
     Preloaded.environ = dict(os.environ)
     try:
@@ -482,6 +496,38 @@ def get_ready(main):
         gc.freeze()
     except AttributeError:
         pass  # Before 3.7.
+
+
+# What is in code, besides numbers.
+CODE = (
+    "co_consts co_names co_varnames co_freevars co_cellvars co_filename co_name co_qualname co_linetable co_exceptiontable"
+).split()
+
+
+def make_immortal(ctypes):
+    """From 3.12 on the interpreter does not count the references to objects that are immortal (PEP 683), and forks go on
+    sharing the memory of those. So everything becomes it that is here before any fork, and would not be freed in one anyway."""
+    if sys.version_info < (3, 12) or "t" in sys.abiflags:
+        return  # Or counts them otherwise, where it has no lock for all threads.
+    import gc
+    from types import CodeType, FrameType
+
+    count = ctypes.c_uint32.from_address
+    forever, probe = count(id(None)).value, object()
+    count(id(probe)).value = forever
+    [probe, probe].clear()
+    if count(id(probe)).value != forever:
+        return  # A build that keeps the count elsewhere.
+    left = gc.get_objects()
+    while left:
+        found = left.pop()
+        if count(id(found)).value == forever or type(found) is FrameType:
+            continue
+        count(id(found)).value = forever
+        left += gc.get_referents(found)
+        if type(found) is CodeType:
+            # The collector of garbage does not know what is in code.
+            left += [getattr(found, name) for name in CODE]
 
 
 # How CPython 3.5 and later hand out memory for small objects: in pools of blocks of one size.
@@ -518,12 +564,14 @@ def maker_of_clients(parent):
 
 
 def fork(main, what):
-    """Gets ready once, then is forked; returns in every fork, which is an interpreter that waits by then."""
+    """Gets ready once, then is forked; returns in every fork, which is an interpreter that waits by then, its connection to
+    the Runtime API."""
     import mayfly_zygote as zygote
 
     parent = zygote.Template()
     preload(main, maker_of_clients(parent) if what == "sdk" else None)
     get_ready(main)
+    make_immortal(parent.kernel.ctypes)
     main.state.kept = parent, zygote, globals(), fillers()
     ahead = parent.serve()
     begin_as_fork(zygote)
@@ -533,3 +581,4 @@ def fork(main, what):
         if what == "sdk":
             try_clients(SERVICES[:1])
     del sys.modules["mayfly_zygote"]
+    return parent.connected

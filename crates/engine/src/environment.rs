@@ -28,7 +28,7 @@ use crate::events::{LogTarget, Serving};
 use crate::failure::Failure;
 use crate::grant::Grant;
 use crate::handle::Handle;
-use crate::http::Connection;
+use crate::http::{Connection, Stream};
 use crate::launch::{TASK_ROOT, errno_text, external_extensions, runtime_argv};
 use crate::log::{Log, Pipes};
 use crate::pool::Room;
@@ -495,7 +495,7 @@ impl Environment {
                 let Ok(permit) = open.clone().try_acquire_owned() else {
                     continue;
                 };
-                let client = Client::new(Connection::new(stream));
+                let client = Client::new(Connection::new(Stream::Tcp(stream)));
                 let of = generation.load(Ordering::Acquire);
                 let driven = drive(client, api.clone(), outbox.clone(), of, stop.clone());
                 shared.tasks.spawn(async move {

@@ -1,13 +1,13 @@
 //! One kept-alive HTTP/1.1 connection of a runtime or an extension, parsed by hand.
 //!
-//! This is the path of every event and every answer, and the clients are a handful of known ones on loopback, so it is
+//! This is the path of every event and every answer, and the clients are a handful of known ones on this machine, so it is
 //! httparse over one buffer and no more: no upgrade, no compression, no HTTP/2. Everything a function sends is bounded.
 
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A request line and its headers; clients put X-Ray documents of up to 1 MiB into a header.
 const HEAD_BYTES_MAX: usize = (1 << 20) + (64 << 10);
@@ -84,10 +84,60 @@ enum Reading {
     Trailers,
 }
 
+/// What a connection goes over.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// The address that every runtime is told.
+    Tcp(TcpStream),
+    /// What an interpreter that waits was born with: the kernel takes half as long for it.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.read_buf(into).await,
+            Stream::Unix(stream) => stream.read_buf(into).await,
+        }
+    }
+
+    /// Writes what there is room for.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.writable().await,
+            Stream::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    /// Replies are single writes, and need no waiting for more.
+    fn send_at_once(&self) {
+        if let Stream::Tcp(stream) = self {
+            // It only matters for latency, so a refusal is no reason to fail.
+            let _ = stream.set_nodelay(true);
+        }
+    }
+
+    /// Clients that leave Nagle's algorithm on, as AWS's for Rust does, hold the next part of a body back until the last is
+    /// acknowledged; a delayed acknowledgement would cost 40 ms.
+    fn acknowledge_at_once(&self) {
+        if let Stream::Tcp(stream) = self {
+            // Only a hint: failing is no matter.
+            let _ = rustix::net::sockopt::set_tcp_quickack(stream, true);
+        }
+    }
+}
+
 /// One connection. Dropping a future of its methods loses nothing: all progress is kept here.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     output: Vec<u8>,
     sent: usize,
@@ -98,9 +148,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream) -> Connection {
-        // Replies are single writes; the option only matters for latency, so a refusal is no reason to fail.
-        let _ = stream.set_nodelay(true);
+    pub(crate) fn new(stream: Stream) -> Connection {
+        stream.send_at_once();
         Connection {
             stream,
             input: BytesMut::with_capacity(8 << 10),
@@ -350,12 +399,10 @@ impl Connection {
 
     async fn fill(&mut self) -> io::Result<usize> {
         if !matches!(self.reading, Reading::Done) {
-            // Clients that leave Nagle's algorithm on, as AWS's for Rust does, hold the next part of a body back until
-            // the last is acknowledged; a delayed acknowledgement would cost 40 ms. Only a hint: failing is no matter.
-            let _ = rustix::net::sockopt::set_tcp_quickack(&self.stream, true);
+            self.stream.acknowledge_at_once();
         }
         self.input.reserve(READ_BYTES.min(self.wanted()));
-        self.stream.read_buf(&mut self.input).await
+        self.stream.read(&mut self.input).await
     }
 
     /// How much to make room for: little when a head is awaited, for most connections never send more.

@@ -4,15 +4,18 @@
 //! an interpreter that has loaded its bootstrap and waits for an assignment. What a slot lacks is a function. For the
 //! versions that were deployed or called lately there are *furnished* slots besides: their files are mounted and their
 //! limits set, the interpreter has compiled the handler or the runtime's process is about to be loaded, but nothing of
-//! them has run. A slot is given to one environment and never comes back, so no code of a
-//! function ever runs in the slot of another.
+//! them has run. *Bare* ones are still without an interpreter, and spare a fork that a call waits for the making of its
+//! sandbox. A slot is given to one environment and never comes back, so no code of a function ever runs in the slot of
+//! another.
 //!
 //! How many wait follows what was taken lately, within limits of number and memory. They are made after answers, one at
 //! a time, and their absence costs an invocation time, never its success.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
-use crate::http::{Connection, Method};
+use crate::http::{Connection, Method, Stream};
 use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
 use crate::runtimes::Runtime;
@@ -32,8 +35,8 @@ use crate::templates::Template;
 use crate::variables::{RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables};
 use crate::zygotes::Zygotes;
 
-/// Most slots that wait, of all kinds together.
-const SLOTS_MAX: usize = 32;
+/// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
+const SLOTS_MAX: usize = 64;
 /// What an interpreter that waits takes, roughly, and the part of the memory budget that all of them may take.
 const SLOT_MB: u64 = 16;
 const SLOTS_BUDGET_DIVISOR: u64 = 8;
@@ -56,6 +59,8 @@ const VERSIONS_MAX: usize = 16;
 const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 /// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
 const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
+/// Where an interpreter that waits finds its connection to the Runtime API, if it was executed.
+const CHANNEL_FD: i32 = 4;
 /// What our bootstraps ask for while they wait.
 const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
 
@@ -68,6 +73,8 @@ pub(crate) struct Kind {
     parked: bool,
     /// Which has loaded AWS's SDK.
     sdk: bool,
+    /// Without it yet: what a fork that a call waits for finds ready.
+    bare: bool,
     owner: Owner,
 }
 
@@ -92,6 +99,7 @@ impl Kind {
             network: spec.network,
             parked,
             sdk: parked && zygotes.suits_sdk(spec),
+            bare: false,
             owner: Owner::Anybody,
         }
     }
@@ -116,8 +124,22 @@ impl Kind {
             network: spec.network,
             parked: true,
             sdk: false,
+            bare: false,
             owner: Owner::Template(spec.clone(), template),
         }
+    }
+
+    /// The bare slots that its own can be made of, if forks can. They have no files of a version but a template's.
+    pub(crate) fn bare(&self) -> Option<Kind> {
+        let owner = match &self.owner {
+            Owner::Version(_) => Owner::Anybody,
+            other => other.clone(),
+        };
+        (self.parked && self.runtime.forks).then(|| Kind {
+            bare: true,
+            owner,
+            ..self.clone()
+        })
     }
 
     fn template(&self) -> Option<&Arc<Template>> {
@@ -150,14 +172,16 @@ impl Kind {
             network,
             parked,
             sdk,
+            bare,
             owner,
         } = self;
         match owner {
             Owner::Anybody => format!(
-                "{}/{}/{network:?}/{parked}/{sdk}",
+                "{}/{}/{network:?}/{parked}/{sdk}/{bare}",
                 runtime.id, runtime.digest
             ),
             Owner::Version(spec) => format!("{VERSION_KEY}{}", spec.key),
+            Owner::Template(spec, _) if *bare => format!("{BARE_KEY}{}", spec.key),
             Owner::Template(spec, _) => format!("{TEMPLATE_KEY}{}", spec.key),
         }
     }
@@ -166,6 +190,7 @@ impl Kind {
 /// What the keys of kinds that belong to a version begin with.
 const VERSION_KEY: &str = "version:";
 const TEMPLATE_KEY: &str = "template:";
+const BARE_KEY: &str = "bare:";
 
 /// A slot for an environment: one that waits, or a new one. What a template cannot give is made without it. Environments
 /// that are provisioned run init themselves, as on AWS.
@@ -333,7 +358,13 @@ impl Slot {
         parent: Option<Arc<Template>>,
         ahead: bool,
     ) -> Result<Slot, String> {
-        let parked = match Slot::make(shared, kind, parent.clone()).await {
+        let bare = kind.bare().filter(|_| parent.is_some() && !ahead);
+        let made = match bare.and_then(|bare| shared.slots.take(&bare)) {
+            Some(slot) => Ok(slot),
+            None => Slot::make(shared, kind, parent.clone()).await,
+        };
+        let parked = match made {
+            Ok(slot) if kind.bare => Ok(slot),
             Ok(slot) if kind.parked => slot.park(kind, &shared.stop, ahead).await,
             Ok(slot) => slot.poise(kind).await,
             Err(why) => Err(why),
@@ -358,26 +389,31 @@ impl Slot {
     ) -> Result<Slot, String> {
         let argv = kind.runtime.waiting.clone().unwrap_or_default();
         let env = parked_variables(&kind.runtime);
-        let process = self.pipes.runtime(argv, env, "/").map_err(text)?;
+        let mut process = self.pipes.runtime(argv, env, "/").map_err(text)?;
         let started = tokio::task::spawn_blocking(move || {
             let child = match &self.parent {
-                None => self.sandbox.spawn(process),
+                None => UnixStream::pair().map_err(text).and_then(|(here, there)| {
+                    process.fds.push((CHANNEL_FD, there.into()));
+                    let child = self.sandbox.spawn(process).map_err(text)?;
+                    Ok((child, here))
+                }),
                 Some(parent) => {
                     let outputs = Outputs {
                         output: self.pipes.output.as_fd(),
                         third: self.pipes.frames.as_fd(),
                     };
-                    parent.zygote.fork(&self.sandbox, &outputs, ahead)
+                    let forked = parent.zygote.fork(&self.sandbox, &outputs, ahead);
+                    forked.map_err(text)
                 }
             };
             (self, child)
         });
         let (mut slot, child) = started.await.map_err(text)?;
-        let child = match child {
-            Ok(child) => child,
-            Err(error) => {
+        let (child, channel) = match child {
+            Ok(started) => started,
+            Err(why) => {
                 dispose(vec![slot]).await;
-                return Err(error.to_string());
+                return Err(why);
             }
         };
         let told = match &kind.owner {
@@ -385,7 +421,7 @@ impl Slot {
             Owner::Version(spec) if ahead => furnished_variables(spec),
             _ => Vec::new(),
         };
-        let asked = stop.run_until_cancelled(slot.asked(&told));
+        let asked = stop.run_until_cancelled(asked(channel, &told));
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
             Ok(Some(Ok(client))) => {
@@ -439,22 +475,26 @@ impl Slot {
         Ok(self)
     }
 
-    /// Waits until it asks for its assignment: for the second time, if there is something to tell it ahead.
-    async fn asked(&self, told: &[(String, String)]) -> std::io::Result<Client> {
-        let (stream, _) = self.runtime_api.accept().await?;
-        let mut connection = Connection::new(stream);
-        question(&mut connection).await?;
-        if !told.is_empty() {
-            connection.reply(crate::http::OK, &[], &assignment(told.to_vec(), true));
-            question(&mut connection).await?;
-        }
-        Ok(Client::new(connection))
-    }
-
     fn is_alive(&self) -> bool {
+        let forks = |parent: &Arc<Template>| self.parked.is_some() || parent.zygote.is_alive();
         let waits = |parked: &Parked| matches!(parked.child.try_wait(), Ok(None));
-        self.parked.as_ref().is_none_or(waits) && self.poised.as_ref().is_none_or(Poised::is_alive)
+        self.parked.as_ref().is_none_or(waits)
+            && self.poised.as_ref().is_none_or(Poised::is_alive)
+            && self.parent.as_ref().is_none_or(forks)
     }
+}
+
+/// Waits until an interpreter asks for its assignment: for the second time, if there is something to tell it ahead.
+async fn asked(channel: UnixStream, told: &[(String, String)]) -> std::io::Result<Client> {
+    channel.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(channel)?;
+    let mut connection = Connection::new(Stream::Unix(stream));
+    question(&mut connection).await?;
+    if !told.is_empty() {
+        connection.reply(crate::http::OK, &[], &assignment(told.to_vec(), true));
+        question(&mut connection).await?;
+    }
+    Ok(Client::new(connection))
 }
 
 async fn question(connection: &mut Connection) -> std::io::Result<()> {
@@ -518,6 +558,17 @@ struct Shelf {
     rest_until: Option<Instant>,
 }
 
+impl Shelf {
+    /// How many shall be there. After the first bare one, forks are there ahead for as many calls as come.
+    fn wanted(&mut self, now: Instant) -> usize {
+        match &self.kind {
+            kind if kind.is_retired() => 0,
+            kind if kind.bare => 1,
+            _ => self.demand.now(now),
+        }
+    }
+}
+
 /// How many are likely to be taken at once.
 struct Demand {
     window: Instant,
@@ -568,9 +619,13 @@ impl Slots {
         slot
     }
 
-    /// A function of this kind is there, so one slot shall wait.
+    /// A function of this kind is there, so one slot shall wait, and a bare one for a second call.
     pub(crate) fn expect(&self, kind: &Kind) {
-        self.shelf(&mut self.shelves(), kind, Instant::now());
+        let (now, mut shelves) = (Instant::now(), self.shelves());
+        for kind in [Some(kind.clone()), kind.bare()].into_iter().flatten() {
+            self.shelf(&mut shelves, &kind, now);
+        }
+        drop(shelves);
         self.wanted.notify_one();
     }
 
@@ -595,8 +650,11 @@ impl Slots {
     ) -> Option<&'a mut Shelf> {
         let key = kind.key();
         if !shelves.contains_key(&key) {
-            if kind.is_furnished() {
-                self.make_way(shelves);
+            let furnished = |shelf: &Shelf| shelf.kind.is_furnished();
+            if kind.is_furnished()
+                && shelves.values().filter(|shelf| furnished(shelf)).count() >= VERSIONS_MAX
+            {
+                self.make_way(shelves, furnished);
             }
             if shelves.len() >= KINDS_MAX {
                 return None;
@@ -613,21 +671,20 @@ impl Slots {
         Some(shelf)
     }
 
-    /// Gives up the version that was used least lately, when there are as many as there may be.
-    fn make_way(&self, shelves: &mut HashMap<String, Shelf>) {
-        let furnished = shelves
-            .iter()
-            .filter(|(_, shelf)| shelf.kind.is_furnished());
-        if furnished.clone().count() < VERSIONS_MAX {
-            return;
-        }
-        let oldest = furnished.min_by_key(|(_, shelf)| shelf.used);
-        let Some(key) = oldest.map(|(key, _)| key.clone()) else {
-            return;
-        };
-        if let Some(shelf) = shelves.remove(&key) {
-            self.unwanted().extend(shelf.ready);
-        }
+    /// Gives up what there is for the version that was used least lately of these, bare slots first; false when there is none.
+    fn make_way(
+        &self,
+        shelves: &mut HashMap<String, Shelf>,
+        of_these: impl Fn(&Shelf) -> bool,
+    ) -> bool {
+        let these = shelves.iter().filter(|(_, shelf)| of_these(shelf));
+        let oldest = these.min_by_key(|(_, shelf)| (!shelf.kind.bare, shelf.used));
+        let key = oldest.map(|(key, _)| key.clone());
+        let gone = key.and_then(|key| shelves.remove(&key));
+        let made_way = gone.is_some();
+        self.unwanted()
+            .extend(gone.into_iter().flat_map(|shelf| shelf.ready));
+        made_way
     }
 
     /// Makes slots until `stop`, then takes all of them down.
@@ -677,26 +734,33 @@ impl Slots {
         // One may have come back by an environment that was under way when its version was retired.
         shelves.retain(|_, shelf| !shelf.kind.is_retired() || !shelf.ready.is_empty());
         let waiting: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
-        if waiting >= most {
-            return None;
-        }
         let lacking = |shelf: &mut Shelf| {
             let rests = shelf.rest_until.is_some_and(|until| now < until);
             let furnished = shelf.kind.version().filter(|_| shelf.kind.is_furnished());
             // It is furnished with the bytecode, once there is some.
             let waits = furnished.is_some_and(|spec| shared.bytecode.is_pending(spec));
-            !rests
-                && !waits
-                && !shelf.kind.is_retired()
-                && shelf.ready.len() < shelf.demand.now(now)
+            let forks = shared.config.zygotes || shelf.kind.template().is_some();
+            !rests && !waits && (forks || !shelf.kind.bare) && shelf.ready.len() < shelf.wanted(now)
         };
-        // The emptiest first, so that no kind goes without because of another, and those for anybody before others.
+        // The emptiest first, so that no kind goes without because of another, those for anybody before others, and what was
+        // used last.
         let mut lacking: Vec<&Shelf> = shelves
             .values_mut()
             .filter_map(|shelf| lacking(shelf).then_some(&*shelf))
             .collect();
-        lacking.sort_by_key(|shelf| (shelf.ready.len(), shelf.kind.is_furnished()));
-        lacking.first().map(|shelf| shelf.kind.clone())
+        lacking.sort_by_key(|shelf| {
+            let kind = &shelf.kind;
+            let there = shelf.ready.len();
+            (kind.bare, there, kind.is_furnished(), Reverse(shelf.used))
+        });
+        let (kind, used) = lacking
+            .first()
+            .map(|shelf| (shelf.kind.clone(), shelf.used))?;
+        let older = |shelf: &Shelf| {
+            shelf.kind.version().is_some() && shelf.used < used && !shelf.ready.is_empty()
+        };
+        let room = waiting < most || (!kind.bare && self.make_way(&mut shelves, older));
+        room.then_some(kind)
     }
 
     /// Gives back what there is no place for.
@@ -736,12 +800,7 @@ impl Slots {
             extra.extend(shelf.ready);
         }
         for shelf in shelves.values_mut() {
-            let wanted = if shelf.kind.is_retired() {
-                0
-            } else {
-                shelf.demand.now(now)
-            };
-            let keep = wanted.min(shelf.ready.len());
+            let keep = shelf.wanted(now).min(shelf.ready.len());
             extra.extend(shelf.ready.drain(keep..));
         }
         extra
@@ -762,9 +821,11 @@ impl Slots {
         dispose(self.take_all()).await;
     }
 
-    /// Slots that wait.
+    /// Slots that wait, without bare ones.
     pub(crate) fn waiting(&self) -> usize {
-        self.shelves().values().map(|shelf| shelf.ready.len()).sum()
+        let shelves = self.shelves();
+        let whole = shelves.values().filter(|shelf| !shelf.kind.bare);
+        whole.map(|shelf| shelf.ready.len()).sum()
     }
 
     fn shelves(&self) -> MutexGuard<'_, HashMap<String, Shelf>> {
@@ -782,7 +843,8 @@ impl Slots {
 fn is_of(key: &str, key_prefix: &str) -> bool {
     let version = key
         .strip_prefix(VERSION_KEY)
-        .or_else(|| key.strip_prefix(TEMPLATE_KEY));
+        .or_else(|| key.strip_prefix(TEMPLATE_KEY))
+        .or_else(|| key.strip_prefix(BARE_KEY));
     version.is_some_and(|version| version.starts_with(key_prefix))
 }
 

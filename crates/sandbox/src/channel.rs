@@ -51,12 +51,13 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 
 /// Two connected ends, both closed on exec.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    pair_of(SocketType::SEQPACKET)
+}
+
+/// The same of another type.
+pub(crate) fn pair_of(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+    Ok(rustix::net::socketpair(family, kind, flags, None)?)
 }
 
 /// Sends one message.

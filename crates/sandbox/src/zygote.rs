@@ -8,13 +8,14 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    SendAncillaryMessage, SendFlags, SocketType,
 };
 use rustix::process::PidfdFlags;
 
@@ -98,13 +99,14 @@ impl Zygote {
     }
 
     /// Has it fork into a sandbox of its nursery, which must be new. Returns when the child is inside, confined, and
-    /// under the sandbox's limits. The program is told whether it is made `ahead`, and nobody waits for it yet.
+    /// under the sandbox's limits, with the other end of the socket on which it said so: it may be used for more. The
+    /// program is told whether it is made `ahead`, and nobody waits for it yet.
     pub fn fork(
         &self,
         sandbox: &Sandbox,
         outputs: &Outputs<'_>,
         ahead: bool,
-    ) -> Result<Child, Error> {
+    ) -> Result<(Child, UnixStream), Error> {
         let failed = |source: std::io::Error| Error::Io {
             what: "forking a zygote".to_owned(),
             source,
@@ -112,9 +114,12 @@ impl Zygote {
         let _awake = self.wake();
         let namespaces = sandbox.take_namespaces();
         let mounts = sandbox.mount_namespace()?;
-        let (ready, ready_there) = channel::pair().map_err(failed)?;
-        rustix::net::sockopt::set_socket_passcred(&ready, true)
-            .map_err(|error| failed(error.into()))?;
+        let (ready, ready_there) = channel::pair_of(SocketType::STREAM).map_err(failed)?;
+        let passcred = |wanted| {
+            rustix::net::sockopt::set_socket_passcred(&ready, wanted)
+                .map_err(|error| failed(error.into()))
+        };
+        passcred(true)?;
         let (end, end_there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| failed(error.into()))?;
         let mut fds = vec![
@@ -132,6 +137,7 @@ impl Zygote {
             return Err(Error::Timeout);
         }
         let pid = hello(&ready).ok_or(Error::Gone)?;
+        passcred(false)?;
         let known = rustix::process::Pid::from_raw(pid).ok_or(Error::Gone)?;
         let pidfd = rustix::process::pidfd_open(known, PidfdFlags::empty())
             .map_err(|error| failed(error.into()))?;
@@ -152,7 +158,7 @@ impl Zygote {
         };
         sandbox.take_in(pid)?;
         rustix::net::send(&ready, b"g", SendFlags::NOSIGNAL).map_err(|_| Error::Gone)?;
-        Ok(Child::new(inside, pidfd, end))
+        Ok((Child::new(inside, pidfd, end), ready.into()))
     }
 
     /// Whether it can be asked to fork.

@@ -64,8 +64,12 @@ async fn a_parked_interpreter_is_like_one_that_was_executed() {
         assert!(!executed.failed(), "{id}: {}", executed.text());
         bed.engine.retire("");
         ahead(&bed, &spec).await;
-        let parked = bed.invoke(&spec, "{}").await;
-        assert_eq!(parked.text(), executed.text(), "{id}");
+        // One is furnished, one is for anybody, and what the third gets is made while it waits.
+        let call = || bed.invoke(&spec, "{}");
+        let (first, second, third) = tokio::join!(call(), call(), call());
+        for parked in [first, second, third] {
+            assert_eq!(parked.text(), executed.text(), "{id}");
+        }
         bed.engine.retire("");
         bed.engine.shed().await;
     }
@@ -256,6 +260,29 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
     bed.invoke(&versions[19], "{}").await.gives("1");
     bed.engine.retire("");
     waiting(&bed, |slots| slots == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_used_last_waits_where_there_is_no_room_for_all() {
+    // For four of 16 MB, an eighth of it all.
+    let bed = Bed::with(|config| config.memory_mb_max = 4 * 16 * 8);
+    let versions: Vec<_> = (0..6)
+        .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
+        .collect();
+    for version in &versions[..5] {
+        bed.engine.expect(version);
+    }
+    // One for anybody, a bare one, and two versions'.
+    waiting(&bed, |slots| slots == 3).await;
+    for _ in 0..400 {
+        bed.engine.expect(&versions[5]);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+        bed.engine.retire(&versions[5].key);
+        if bed.engine.slots() == 2 {
+            return;
+        }
+    }
+    panic!("nothing made way");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,8 @@ template = mayfly_zygote.Template()
 template.freeze()
 template.say(ready=True)
 template.serve()
+# What a runtime goes on with, and has by right.
+template.connected.close()
 os.chdir('/var/task')
 os.close(3)
 runpy.run_path('/var/task/hostile.py', run_name='__main__')
@@ -78,7 +80,7 @@ fn a_hostile_fork_of_a_template_stays_inside() {
         output: write.as_fd(),
         third: write.as_fd(),
     };
-    let fork = zygote.fork(&sandbox, &outputs, true).unwrap();
+    let (fork, _) = zygote.fork(&sandbox, &outputs, true).unwrap();
     drop(write);
     let mut output = Vec::new();
     read.read_to_end(&mut output).unwrap();

@@ -188,7 +188,7 @@ fn a_fork_and_what_is_started_beside_it_reach_only_their_own() {
         output: write.as_fd(),
         third: write.as_fd(),
     };
-    let fork = zygote.fork(&sandbox, &outputs, true).unwrap();
+    let (fork, _) = zygote.fork(&sandbox, &outputs, true).unwrap();
     let mut said = BufReader::new(read).lines();
     // The init and the sleeper are there.
     assert_eq!(said.next().unwrap().unwrap(), "[2, []]");
