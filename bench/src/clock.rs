@@ -28,7 +28,7 @@ const FUNCTION: &str = "hello";
 /// Puts the rows into the table.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let server = Mayfly::start(&bench.mayfly, &[])?;
-    let function = server.deploy(FUNCTION, &mayfly::python_runtime()?, &mayfly::hello())?;
+    let function = server.deploy(FUNCTION, &bench.python, &mayfly::hello())?;
     table.section("Clock: 1,000 that are due in the same second");
     let due = Timestamp::now().checked_add(AHEAD)?;
     let due = due.round(jiff::Unit::Second)?;

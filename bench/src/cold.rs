@@ -88,9 +88,9 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     table.section("Cold: the same path, when no environment of the version is there");
     let (f1, f3) = (&bench.floors.f1, &bench.floors.f3);
     let server = Mayfly::start(&bench.mayfly, &[])?;
-    let python = mayfly::python_runtime()?;
+    let python = &bench.python;
 
-    server.deploy("hello", &python, &mayfly::hello())?;
+    server.deploy("hello", python, &mayfly::hello())?;
     let times = changed(&server, "hello", STARTS)?;
     table.times_rested("Python hello", times, f1, Some(1.5));
     let times = published(&server, "hello", STARTS)?;
@@ -102,7 +102,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     );
 
     let files = vec![("lambda_function.py".to_owned(), OCCUPIED.into())];
-    server.deploy("occupied", &python, &files)?;
+    server.deploy("occupied", python, &files)?;
     let times = on_demand(&server, "occupied", STARTS / 2)?;
     let what = "the same, forked on demand: the fork that waited has just been taken";
     table.times_rested(what, times, f1, Some(4.0));
@@ -126,15 +126,15 @@ pub fn with_sdk(bench: &Bench, table: &mut Table) -> Result<()> {
         "Cold, with AWS's SDK: a function that makes two boto3 clients while it is loaded",
     );
     let what = "the SDK of the runtime";
-    let python = mayfly::python_runtime()?;
+    let python = &bench.python;
     let server = Mayfly::start(&bench.mayfly, &[])?;
-    if let Err(why) = server.add_sdk(&bench.mayfly, &python) {
+    if let Err(why) = server.add_sdk(&bench.mayfly, python) {
         table.missing(what, &why);
         return server.stop();
     }
     let server = server.restart(&bench.mayfly, &[])?;
     let files = vec![("lambda_function.py".to_owned(), WITH_SDK.into())];
-    server.deploy("sdk", &python, &files)?;
+    server.deploy("sdk", python, &files)?;
     let f1 = &bench.floors.f1;
     let times = changed(&server, "sdk", STARTS / 4)?;
     table.times_rested(what, times, f1, Some(3.0));
@@ -236,7 +236,7 @@ pub fn burst(bench: &Bench, table: &mut Table) -> Result<()> {
     let budget = ["--environments-memory-mb-max".as_ref(), "1000000".as_ref()];
     let server = Mayfly::start(&bench.mayfly, &budget)?;
     let files = vec![("lambda_function.py".to_owned(), BURSTING.into())];
-    server.deploy("burst", &mayfly::python_runtime()?, &files)?;
+    server.deploy("burst", &bench.python, &files)?;
     server.configure(
         "burst",
         &serde_json::json!({"Timeout": 2 * BUSY.as_secs(), "MemorySize": 128}),

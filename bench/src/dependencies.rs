@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_millis(20);
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     table.section("Cold, with dependencies: a function that loads 300 modules of its own, 1.9 MB of source without bytecode");
     let server = Mayfly::start(&bench.mayfly, &[])?;
-    server.deploy("vendored", &mayfly::python_runtime()?, &vendored())?;
+    server.deploy("vendored", &bench.python, &vendored())?;
     let cache = server.data().join("engine/bytecode");
     let wait = || mayfly::until("the modules to be compiled", TICK, || entry(&cache));
     wait()?;

@@ -37,6 +37,9 @@ struct Arguments {
     /// A folder for what the peers need; it is filled from package registries.
     #[arg(long, default_value = "target/bench")]
     downloads: PathBuf,
+    /// The runtime of functions that bring nothing along; this machine's own Python, if it is not said.
+    #[arg(long)]
+    python: Option<String>,
     /// Only the sections whose names contain this.
     #[arg(long, default_value = "")]
     only: String,
@@ -57,6 +60,7 @@ struct Arguments {
 /// What every section works with.
 struct Bench {
     mayfly: PathBuf,
+    python: String,
     downloads: PathBuf,
     invocations: usize,
     seconds: u64,
@@ -87,6 +91,7 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&arguments.downloads)?;
     let bench = Bench {
         mayfly: arguments.mayfly,
+        python: arguments.python.map_or_else(mayfly::python_runtime, Ok)?,
         downloads: arguments.downloads.canonicalize()?,
         invocations: arguments.invocations,
         seconds: arguments.seconds,

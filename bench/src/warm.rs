@@ -23,7 +23,7 @@ const ANSWER: &[u8] = b"\"value1\"";
 /// Puts the rows into the table.
 pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let server = Mayfly::start(&bench.mayfly, &[])?;
-    server.deploy("hello", &mayfly::python_runtime()?, &mayfly::hello())?;
+    server.deploy("hello", &bench.python, &mayfly::hello())?;
     table.section("Warm: HTTP, SigV4, IAM, engine, sandboxed function, and back");
     let f3 = &bench.floors.f3;
     let ours = latency(&server.access, "hello", bench.invocations)?;
