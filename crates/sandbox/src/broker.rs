@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Group, Tree};
 use crate::channel::{self, Fault, Step};
+use crate::doors;
 use crate::filter::Filter;
 use crate::init::{self, Seed};
 use crate::probe;
@@ -404,7 +405,7 @@ impl Broker {
                 return Ok(());
             };
             let done = match order {
-                Order::Create { spec, how } => self.create(&spec, how),
+                Order::Create { spec, how } => self.create(&spec, how, fds),
                 Order::Attach { mounts, tmp_bytes } => self.attach(&mounts, tmp_bytes, &fds),
             };
             let sent = match done {
@@ -487,10 +488,15 @@ impl Broker {
         });
     }
 
-    fn create(&mut self, spec: &Spec, how: How) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+    fn create(
+        &mut self,
+        spec: &Spec,
+        how: How,
+        doors: Vec<OwnedFd>,
+    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
         rootfs::make_targets(spec, self.files, self.owner)?;
         let slot = self.slots.take()?;
-        let made = self.create_in(slot, spec, how);
+        let made = self.create_in(slot, spec, how, doors);
         if made.is_err() {
             self.slots.free.push(slot);
         }
@@ -502,6 +508,7 @@ impl Broker {
         slot: usize,
         spec: &Spec,
         how: How,
+        doors: Vec<OwnedFd>,
     ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
         let (root, id) = (Path::new(HOST), self.next_id);
         self.next_id += 1;
@@ -510,7 +517,11 @@ impl Broker {
         self.wait_for(&lease, id).step("epoll")?;
         let name = format!("{}-{id}", spec.name);
         let group = self.tree.create(root, &name, spec)?;
-        let made = self.fork(spec, how, slot, id, group.as_ref());
+        let doors = match &group {
+            Some(group) => doors::open(Some(group), root),
+            None => Ok(doors),
+        };
+        let made = doors.and_then(|doors| self.fork(spec, how, slot, id, group.as_ref(), doors));
         if let (Err(_), Some(group)) = (&made, &group) {
             group.remove(root);
         }
@@ -576,6 +587,7 @@ impl Broker {
         slot: usize,
         id: u64,
         group: Option<&Group>,
+        doors: Vec<OwnedFd>,
     ) -> Result<(Pid, OwnedFd, OwnedFd, OwnedFd), Fault> {
         let (control_there, control) = channel::pair().step("socketpair")?;
         let (go, go_there) =
@@ -587,7 +599,7 @@ impl Broker {
             }
             None => None,
         };
-        let seed = Seed {
+        let mut seed = Seed {
             spec,
             mode: self.mode,
             files: self.files,
@@ -596,6 +608,7 @@ impl Broker {
             control,
             go,
             userns: self.slots.user_namespace(slot)?,
+            doors,
             parted: self.parted.1.as_fd(),
             filter: &self.filter,
             best_effort: !how.outside.unwrap_or(group.is_some()),
@@ -609,24 +622,16 @@ impl Broker {
         let trees = rootfs::own_trees(spec, self.idmap.as_ref().map(AsFd::as_fd))?;
         let made = self.away(&self.enclosure, || {
             match sys::clone3(flags | sys::CLONE_FILES, unified).step("clone3")? {
-                None => init::run(&seed, trees),
+                None => init::run(&mut seed, trees),
                 // What is the clone's too must not be closed yet.
                 Some((pid, pidfd)) => Ok((pid, pidfd, trees)),
             }
         })?;
         let (pid, pidfd, trees) = made?;
-        let attached = match group {
-            Some(group) if unified.is_none() => {
-                group.attach(Path::new(HOST), pid.as_raw_nonzero().get())
-            }
-            _ => Ok(()),
-        };
         let parted = self.wait_until_parted(&pidfd);
         drop((seed, trees));
         let (pidfd, go_there) = (kept(pidfd), kept(go_there));
-        let watched = parted
-            .and(attached)
-            .and_then(|()| self.wait_for(&pidfd, id).step("epoll"));
+        let watched = parted.and_then(|()| self.wait_for(&pidfd, id).step("epoll"));
         let started = watched.and_then(|()| match how.outside {
             Some(_) => Ok(()),
             None => rustix::io::write(&go_there, b"g")

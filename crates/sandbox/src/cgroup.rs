@@ -290,7 +290,8 @@ impl Group {
         }
     }
 
-    fn dirs(&self) -> Vec<&Path> {
+    /// Its folders, one in each hierarchy.
+    pub fn dirs(&self) -> Vec<&Path> {
         match self {
             Group::V2 { dir } => vec![dir],
             Group::V1 {
@@ -305,6 +306,15 @@ impl Group {
             Group::V2 { dir } => Some(dir),
             Group::V1 { .. } => None,
         }
+    }
+
+    /// Whether a process is in all of it.
+    pub fn holds(&self, root: &Path, pid: i32) -> bool {
+        let listed = |dir: &Path| {
+            let text = sys::read_file(&below(root, dir).join("cgroup.procs")).unwrap_or_default();
+            text.lines().any(|line| line.parse() == Ok(pid))
+        };
+        self.dirs().into_iter().all(listed)
     }
 
     /// Moves a process in.
@@ -580,7 +590,7 @@ fn mount_points<'a>(
     })
 }
 
-fn below(root: &Path, path: &Path) -> PathBuf {
+pub(crate) fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 

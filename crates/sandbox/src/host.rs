@@ -13,6 +13,7 @@ use crate::broker::{How, Ids, Nursery, Order, Reply};
 use crate::cgroup::{Charge, Group, OutsideGroup, Tree};
 use crate::channel::{self, Fault};
 use crate::child::{Child, Poised};
+use crate::doors;
 use crate::init::{Answer, Request};
 use crate::line::Line;
 use crate::probe::Probe;
@@ -203,7 +204,12 @@ impl Host {
                 zygote,
             },
         };
-        let (reply, fds) = self.broker().ask(&order, &[])?;
+        let doors = outside_group.as_ref().map(|outside| &outside.0);
+        let doors = doors::open(doors, Path::new("/")).map_err(|fault| io_error(&fault))?;
+        let (reply, fds) = {
+            let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
+            self.broker().ask(&order, &doors)?
+        };
         let (mut init, group) = match reply {
             Reply::Created { init, group } => (init, group),
             Reply::Failed(fault) => return Err(setup(&fault)),
@@ -218,7 +224,7 @@ impl Host {
             let go = fds.next().ok_or(Error::BrokerGone)?;
             init = pid_of(&pidfd)?;
             group = outside_group.as_ref().map(|outside| outside.0.clone());
-            if let Some(group) = &group {
+            if let Some(group) = group.as_ref().filter(|_| doors.is_empty()) {
                 let attached = group.attach(Path::new("/"), init);
                 attached.map_err(|fault| io_error(&fault))?;
             }
@@ -634,7 +640,7 @@ impl Drop for Sandbox {
     }
 }
 
-fn io_error(fault: &Fault) -> Error {
+pub(crate) fn io_error(fault: &Fault) -> Error {
     Error::Io {
         what: fault.step.clone(),
         source: fault.source(),

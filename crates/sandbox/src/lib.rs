@@ -20,6 +20,7 @@ mod cgroup;
 mod channel;
 mod child;
 mod confine;
+mod doors;
 mod filter;
 mod host;
 mod init;

@@ -21,7 +21,8 @@ use rustix::process::PidfdFlags;
 
 use crate::channel;
 use crate::child::Child;
-use crate::host::{Host, Sandbox};
+use crate::doors;
+use crate::host::{Host, Sandbox, io_error};
 use crate::inspect;
 use crate::spec::{Error, Late, Process, Spec};
 
@@ -33,8 +34,9 @@ const FORK_WAIT: Duration = Duration::from_secs(5);
 pub const RESTING_MILLIS: u32 = 50;
 /// Largest message of a zygote.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Descriptors that go along with an order to fork: three of ours, three of the program's, seven namespaces.
-const FDS_MAX: usize = 13;
+/// Descriptors that go along with an order to fork: two of ours, two of the program's, seven namespaces, and the doors of a
+/// cgroup.
+const FDS_MAX: usize = 16;
 
 /// A process that forks on demand.
 pub struct Zygote {
@@ -130,9 +132,11 @@ impl Zygote {
             mounts.as_fd(),
         ];
         fds.extend(namespaces.iter().map(AsFd::as_fd));
+        let doors = sandbox.doors()?;
+        fds.extend(doors.iter().map(AsFd::as_fd));
         self.order(&fds, if ahead { AHEAD } else { AWAITED })
             .map_err(failed)?;
-        drop((ready_there, end_there));
+        drop((ready_there, end_there, doors));
         if !channel::wait_readable(&ready, Some(FORK_WAIT)).map_err(failed)? {
             return Err(Error::Timeout);
         }
@@ -244,17 +248,21 @@ fn hello(ready: &OwnedFd) -> Option<i32> {
 }
 
 impl Sandbox {
-    /// Moves a process that has entered it under its limits.
+    /// By which a process that enters it comes under its limits.
+    fn doors(&self) -> Result<Vec<OwnedFd>, Error> {
+        doors::open(self.group(), Path::new("/")).map_err(|fault| io_error(&fault))
+    }
+
+    /// Moves a process that has entered it under its limits, unless it is there.
     fn take_in(&self, pid: i32) -> Result<(), Error> {
         self.started();
+        let root = Path::new("/");
         match self.group() {
-            Some(group) => group
-                .attach(Path::new("/"), pid)
-                .map_err(|fault| Error::Io {
-                    what: fault.step.clone(),
-                    source: fault.source(),
-                }),
-            None => Ok(()),
+            Some(group) if !group.holds(root, pid) => {
+                let attached = group.attach(root, pid);
+                attached.map_err(|fault| io_error(&fault))
+            }
+            _ => Ok(()),
         }
     }
 }
