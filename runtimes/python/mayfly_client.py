@@ -190,7 +190,7 @@ def wait():
             parked.preload_sdk(clients.Maker(parent.kernel.ctypes))
     before = set(sys.modules)
     rehearse(kept)
-    freeze()
+    parked.freeze()
     if parent is not None:
         parked.make_immortal(parent.kernel.ctypes)
     forget(set(USED) - before)
@@ -242,10 +242,3 @@ def rehearse(kept):
     sys.meta_path.insert(0, Compiled(dict(kept)))
     importlib.import_module(CLIENT + ".__main__")
     forget(of_client())
-
-
-def freeze():
-    import gc
-
-    gc.collect()
-    gc.freeze()

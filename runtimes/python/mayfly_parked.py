@@ -486,16 +486,20 @@ def invoke(main, stage, log, handler):
 def get_ready(main):
     """What an interpreter can do before it is known whose it is."""
     if not main.PY2:
+        # Nearly every function has some, and a fork has this done for it.
         main.loads_bytecode()
     rehearse(main)
     Preloaded.environ = dict(os.environ)
-    try:
-        import gc
+    freeze()
 
-        gc.collect()
-        gc.freeze()
-    except AttributeError:
-        pass  # Before 3.7.
+
+def freeze():
+    """Has what is there never looked at again by the collector of garbage, which would write to it."""
+    import gc
+
+    gc.collect()
+    # New in 3.7.
+    getattr(gc, "freeze", bool)()
 
 
 # What is in code, besides numbers.

@@ -2,8 +2,8 @@
 //!
 //! Who moves another process waits until the kernel's RCU has seen every CPU, half a millisecond while much is moved and 5 to
 //! 10 ms otherwise. A process without threads that moves itself by v1's `tasks` need not wait for anything, since the kernel
-//! knows that it neither ends nor starts a thread meanwhile. The right to do so is that of who opened the file. v2 has
-//! `CLONE_INTO_CGROUP` instead, for who clones.
+//! knows that it neither ends nor starts a thread meanwhile. The right to do so is that of who opened the file, so it is not given to code that is a
+//! tenant's. v2 has `CLONE_INTO_CGROUP` instead, for who clones.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;

@@ -41,6 +41,7 @@ const FDS_MAX: usize = 16;
 /// A process that forks on demand.
 pub struct Zygote {
     sandbox: Sandbox,
+    trusted: bool,
     channel: Mutex<OwnedFd>,
     /// Forks under way; none while its program may have a CPU of its own.
     forks: Mutex<Option<usize>>,
@@ -59,8 +60,16 @@ pub struct Outputs<'a> {
 }
 
 impl Host {
-    /// Starts a zygote in a nursery, in a sandbox of its own without network. Its program gets [`ZYGOTE_FD`].
-    pub fn zygote(&self, spec: Spec, late: Late, mut process: Process) -> Result<Zygote, Error> {
+    /// Starts a zygote in a nursery, in a sandbox of its own without network. Its program gets [`ZYGOTE_FD`]. One that is
+    /// `trusted` runs nobody's code but ours, and its forks move into their cgroups by themselves. Another could keep the right to
+    /// do so, and go on under the limits of a sandbox when that is not used.
+    pub fn zygote(
+        &self,
+        spec: Spec,
+        late: Late,
+        mut process: Process,
+        trusted: bool,
+    ) -> Result<Zygote, Error> {
         process.check()?;
         let sandbox = self.build(spec, true)?;
         sandbox.attach(late)?;
@@ -73,6 +82,7 @@ impl Host {
         sandbox.exec(process)?;
         Ok(Zygote {
             sandbox,
+            trusted,
             channel: Mutex::new(channel),
             forks: Mutex::new(None),
         })
@@ -132,7 +142,8 @@ impl Zygote {
             mounts.as_fd(),
         ];
         fds.extend(namespaces.iter().map(AsFd::as_fd));
-        let doors = sandbox.doors()?;
+        let group = sandbox.group().filter(|_| self.trusted);
+        let doors = doors::open(group, Path::new("/")).map_err(|fault| io_error(&fault))?;
         fds.extend(doors.iter().map(AsFd::as_fd));
         self.order(&fds, if ahead { AHEAD } else { AWAITED })
             .map_err(failed)?;
@@ -248,11 +259,6 @@ fn hello(ready: &OwnedFd) -> Option<i32> {
 }
 
 impl Sandbox {
-    /// By which a process that enters it comes under its limits.
-    fn doors(&self) -> Result<Vec<OwnedFd>, Error> {
-        doors::open(self.group(), Path::new("/")).map_err(|fault| io_error(&fault))
-    }
-
     /// Moves a process that has entered it under its limits, unless it is there.
     fn take_in(&self, pid: i32) -> Result<(), Error> {
         self.started();

@@ -151,7 +151,7 @@ impl Bed {
         };
         let zygote = self
             .nursery
-            .zygote(Spec::new("zygote"), self.late(), process);
+            .zygote(Spec::new("zygote"), self.late(), process, true);
         let zygote = zygote.unwrap();
         let Some(said) = zygote.message(LONG) else {
             let mut text = String::new();
