@@ -414,16 +414,24 @@ impl Connection {
     }
 }
 
+/// Headers about the connection, for which nobody asks a [`Head`].
+const UNTOLD: [&str; 6] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "expect",
+    "user-agent",
+];
+
 /// Status lines.
 pub(crate) const OK: &str = "200 OK";
 
 fn read_head(request: &httparse::Request<'_, '_>) -> io::Result<Head> {
-    let headers: Vec<(String, String)> = request.headers.iter().map(owned_header).collect();
     let find = |name: &str| {
-        headers
-            .iter()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
+        let mut headers = request.headers.iter();
+        let header = headers.find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()
     };
     let chunked = find("transfer-encoding")
         .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
@@ -449,6 +457,9 @@ fn read_head(request: &httparse::Request<'_, '_>) -> io::Result<Head> {
         _ => Method::Other,
     };
     let path = request.path.unwrap_or("/").to_owned();
+    let is_told = |name: &str| !UNTOLD.iter().any(|told| told.eq_ignore_ascii_case(name));
+    let told = request.headers.iter().filter(|header| is_told(header.name));
+    let headers = told.map(owned_header).collect();
     Ok(Head {
         method,
         path,

@@ -36,6 +36,15 @@ pub struct FunctionRef {
 impl FunctionRef {
     /// Reads any of the spellings.
     pub fn parse(text: &str) -> Option<Self> {
+        let bare = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        if !text.is_empty() && text.bytes().all(bare) {
+            return Some(Self {
+                account: None,
+                region: None,
+                name: text.to_owned(),
+                qualifier: None,
+            });
+        }
         static FORM: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(
                 r"^(?:arn:[a-zA-Z-]+:lambda:)?(?:([a-z]{2,}-[a-z0-9-]+-\d+):)?(?:(\d{12}):)?(?:function:)?([a-zA-Z0-9_-]+)(?::(\$LATEST(?:\.PUBLISHED)?|[a-zA-Z0-9_-]+))?$",

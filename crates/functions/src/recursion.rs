@@ -18,6 +18,8 @@ use crate::state::Function;
 const PASSES_MAX: u32 = 16;
 /// Functions that a lineage remembers. A longer loop is forgotten before it closes.
 const LINEAGE_FUNCTIONS_MAX: usize = 32;
+/// Room for the lineage of most.
+const LINEAGE_BYTES_USUAL: usize = 64;
 /// The part of the header.
 const LINEAGE: &str = "Lineage=";
 
@@ -136,17 +138,24 @@ pub(crate) fn with_pass(function: &Function, trace_id: &str) -> String {
     let forgotten = (passes.len() + 1).saturating_sub(LINEAGE_FUNCTIONS_MAX);
     passes.drain(..forgotten);
     passes.push((own, own_passes.saturating_add(1)));
-    let entries: Vec<String> = passes
-        .iter()
-        .map(|(function, passes)| format!("{function}:{passes}"))
-        .collect();
+    let mut seen = String::with_capacity(trace_id.len() + LINEAGE_BYTES_USUAL);
     let rest = trace_id
         .split(';')
         .filter(|part| !part.starts_with(LINEAGE) && !part.is_empty());
-    let mut parts: Vec<&str> = rest.collect();
-    let own_part = format!("{LINEAGE}{}", entries.join("|"));
-    parts.push(&own_part);
-    parts.join(";")
+    for part in rest {
+        seen += part;
+        seen.push(';');
+    }
+    seen += LINEAGE;
+    for (index, (function, passes)) in passes.iter().enumerate() {
+        if index > 0 {
+            seen.push('|');
+        }
+        seen += function;
+        seen.push(':');
+        seen += &passes.to_string();
+    }
+    seen
 }
 
 /// Functions and how often they ran, oldest first. What cannot be read is left out: anyone may send the header.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, error, info_span};
@@ -16,12 +16,15 @@ use wire::sigv4::{
 use wire::{AwsHost, Body, Caller, Context, Error, Found, Protocol, Region, Reply, Scope};
 
 mod form;
+mod lasting;
 mod storage;
 
+use self::lasting::Lasting;
 use crate::body::{self, Held, ReplyBody, Unread};
 use crate::{Gateway, Origin, Services, admin};
 
-const REQUEST_ID: &str = "x-amzn-requestid";
+const X_AMZN_REQUESTID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 /// The longest `User-Agent` and trace header that is passed on.
 const TEXT_BYTES_MAX: usize = 1024;
 /// The largest body that is hashed where it is read; about a millisecond.
@@ -36,11 +39,9 @@ impl Gateway {
     ) -> Response<ReplyBody> {
         let request_id = uuid::Uuid::new_v4().to_string();
         let is_head = request.method() == Method::HEAD;
-        // A task of its own: an operation that has begun ends, whether its client stays or not, and a panic
-        // in it is the end of this request only.
         let span = info_span!("request", id = %request_id, operation = tracing::field::Empty);
-        let task = self.clone().work(request, origin, request_id.clone());
-        let reply = match self.0.tasks.spawn(task.instrument(span)).await {
+        let work = self.clone().work(request, origin, request_id.clone());
+        let reply = match Lasting::new(&self.0.tasks, work.instrument(span)).await {
             Ok(reply) => reply,
             Err(cause) => {
                 self.0.metrics.panic();
@@ -66,11 +67,12 @@ impl Gateway {
         if let Some(reply) = method_answer(&head.method) {
             return reply;
         }
-        if stores && storage::is_asked(&head) {
+        let signed_for = scope_service(&head);
+        if stores && storage::is_asked(&head, signed_for.as_deref()) {
             return self.store(services, head, body, origin, request_id).await;
         }
-        let at_host = || AwsHost::of(&head).map(|host| Cow::Owned(host.service.to_owned()));
-        let hint = scope_service(&head).or_else(at_host);
+        let at_host = || AwsHost::of(&head).map(|host| Cow::Borrowed(host.service));
+        let hint = signed_for.or_else(at_host);
         let found = services.router.find(&head, hint.as_deref());
         let Some(found) = found else {
             if stores && storage::may_be_anonymous(&head) {
@@ -294,7 +296,7 @@ impl<'a> Asked<'a> {
 
     fn context(&self, region: &str, caller: Caller) -> Result<Context, Error> {
         let headers = &self.head.headers;
-        let text = |name: &str| text_header(headers, name);
+        let text = |name: HeaderName| text_header(headers, name);
         let short = |text: &str| text.get(..TEXT_BYTES_MAX).unwrap_or(text).to_owned();
         let authority = self.head.uri.authority().map(|a| a.as_str());
         let region = Region::new(region);
@@ -310,11 +312,14 @@ impl<'a> Asked<'a> {
             },
             caller,
             source_ip,
-            user_agent: short(text("user-agent").unwrap_or_default()),
+            user_agent: short(text(header::USER_AGENT).unwrap_or_default()),
             secure,
             now_ms: self.now.as_millisecond(),
-            host: text("host").or(authority).unwrap_or_default().to_owned(),
-            trace_id: text("x-amzn-trace-id").map(short),
+            host: text(header::HOST)
+                .or(authority)
+                .unwrap_or_default()
+                .to_owned(),
+            trace_id: text(X_AMZN_TRACE_ID).map(short),
         })
     }
 }
@@ -345,7 +350,7 @@ fn rules<'n>(names: &'n [&'n str], protocol: Protocol) -> Rules<'n> {
     rules
 }
 
-fn text_header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+fn text_header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
@@ -360,11 +365,16 @@ fn scope_part(head: &Parts, part: usize) -> Option<Cow<'_, str>> {
     let in_header = authorization.and_then(|value| value.to_str().ok());
     let in_query = head.uri.query();
     let credential = match (in_header, in_query) {
-        (Some(text), _) => text.split_once("Credential=")?.1,
-        (None, Some(text)) => text.split_once("X-Amz-Credential=")?.1,
+        (Some(text), _) => {
+            let mut fields = text.split(' ').flat_map(|part| part.split(','));
+            fields.find_map(|field| field.strip_prefix("Credential="))?
+        }
+        (None, Some(text)) => {
+            let mut fields = text.split('&');
+            fields.find_map(|field| field.strip_prefix("X-Amz-Credential="))?
+        }
         (None, None) => return None,
     };
-    let credential = credential.split([',', ' ', '&']).next()?;
     let found = match credential.contains('%') {
         false => Cow::Borrowed(credential.split('/').nth(part)?),
         true => {
@@ -445,7 +455,7 @@ fn internal_failure() -> Reply {
 fn dressed(reply: Reply, request_id: &str, is_head: bool) -> Response<ReplyBody> {
     let (mut head, body) = reply.into_parts();
     if let Ok(id) = HeaderValue::from_str(request_id) {
-        head.headers.entry(REQUEST_ID).or_insert(id);
+        head.headers.entry(X_AMZN_REQUESTID).or_insert(id);
     }
     let body = if is_head {
         Body::Whole(Bytes::new())

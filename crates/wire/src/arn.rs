@@ -8,6 +8,8 @@ use crate::{AccountId, Scope};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Arn(String);
 
+/// How long few are.
+const LENGTH_USUAL: usize = 96;
 /// The resource of actions that AWS authorizes on `*` alone.
 const ANY: &str = "*";
 
@@ -30,10 +32,13 @@ impl Arn {
 
     /// A resource of a service in a scope: `Arn::regional("lambda", at, "function:hello")`.
     pub fn regional(service: &str, at: &Scope, resource: impl fmt::Display) -> Self {
-        Self(format!(
-            "arn:aws:{service}:{}:{}:{resource}",
-            at.region, at.account
-        ))
+        // Every request makes some, so there is room for most from the start.
+        let mut text = String::with_capacity(LENGTH_USUAL);
+        for part in ["arn:aws:", service, ":", &at.region, ":", &at.account, ":"] {
+            text.push_str(part);
+        }
+        fmt::write(&mut text, format_args!("{resource}")).expect("text takes any text");
+        Self(text)
     }
 
     /// A resource of a service that knows no regions: `Arn::global("iam", account, "role/x")`.
@@ -201,7 +206,20 @@ impl Arn {
     }
 
     fn part(&self, index: usize) -> &str {
-        self.0.splitn(6, ':').nth(index).unwrap_or_default()
+        let mut rest = self.0.as_bytes();
+        // `*` has one part.
+        for _ in 0..index {
+            match rest.iter().position(|b| *b == b':') {
+                Some(colon) => rest = &rest[colon + 1..],
+                None => return "",
+            }
+        }
+        let end = match index {
+            5 => None,
+            _ => rest.iter().position(|b| *b == b':'),
+        };
+        let from = self.0.len() - rest.len();
+        &self.0[from..from + end.unwrap_or(rest.len())]
     }
 }
 

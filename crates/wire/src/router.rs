@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http::HeaderName;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use crate::http_binding::{self, Template};
 use crate::operation::{Failure, Route};
+use crate::protocol::SMITHY_PROTOCOL;
 use crate::protocol::{self, Protocol};
 use crate::shape::Undecodable;
 use crate::{
@@ -200,7 +203,9 @@ impl Mount {
         // Copied before it is taken apart, and only if somebody wants it.
         let request = witness.map(|_| input.told());
         let ran = self.service.run(index, cx, authorizer, input).await;
-        if let (Some(witness), Some(request), Some(reply)) = (witness, request, outcome(&ran)) {
+        if let (Some(witness), Some(request)) = (witness, request)
+            && let Some(reply) = outcome(&ran)
+        {
             witness.saw(Seen {
                 cx,
                 service,
@@ -266,6 +271,7 @@ enum Target {
     InForm,
 }
 
+const X_AMZ_TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 /// The largest body of a Query request, and of one that will be refused anyway.
 const FORM_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -313,11 +319,11 @@ impl Router {
         head: &Parts,
         signing_name: Option<&str>,
     ) -> Option<Found<'_>> {
-        if let Some(target) = header(head, "x-amz-target") {
-            return self.find_target(target, header(head, "content-type").unwrap_or_default());
+        if let Some(target) = header(head, X_AMZ_TARGET) {
+            return self.find_target(target, header(head, CONTENT_TYPE).unwrap_or_default());
         }
         if let Some(rest) = head.uri.path().strip_prefix("/service/")
-            && header(head, "smithy-protocol") == Some("rpc-v2-cbor")
+            && header(head, SMITHY_PROTOCOL) == Some("rpc-v2-cbor")
         {
             let (prefix, operation) = rest.split_once("/operation/")?;
             return self.find_named(prefix, operation, Protocol::Cbor);
@@ -379,7 +385,7 @@ impl Router {
             })
             // The body will tell which; any Query service can read it.
             .or_else(|| self.mounts.iter().find(speaks_query))?;
-        let is_form = header(head, "content-type")
+        let is_form = header(head, CONTENT_TYPE)
             .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         (is_form || in_url.contains_key("Action")).then_some(Found {
             mount,
@@ -434,7 +440,7 @@ fn first_segment(path: &str) -> &str {
         .unwrap_or_default()
 }
 
-fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
+fn header(head: &Parts, name: HeaderName) -> Option<&str> {
     head.headers.get(name)?.to_str().ok()
 }
 
@@ -693,7 +699,7 @@ pub fn unserved(head: &Parts, signing_name: Option<&str>, request_id: &str) -> R
 
 /// An error about a request whose service is not known.
 pub fn refuse(error: &Error, head: &Parts, request_id: &str) -> Reply {
-    let is_form = header(head, "content-type")
+    let is_form = header(head, CONTENT_TYPE)
         .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
     let protocol = if head.headers.contains_key("x-amz-target") {
         Protocol::Json11

@@ -42,16 +42,20 @@ impl Region {
     /// between them and a digit at the end (`us-east-1`, `us-gov-west-1`). There is no list: people invent regions.
     pub fn new(text: impl Into<String>) -> Option<Self> {
         let text = text.into();
-        let word = |word: &str| {
-            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-            !word.is_empty() && word.bytes().all(legal)
-        };
-        let sound = text.len() <= Self::LENGTH_MAX
-            && (3..=5).contains(&text.split('-').count())
-            && text.split('-').all(word)
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.ends_with(|c: char| c.is_ascii_digit());
-        sound.then_some(Self(text))
+        Self::is_one(&text).then_some(Self(text))
+    }
+
+    /// Whether the text has the form of a region.
+    pub(crate) fn is_one(text: &str) -> bool {
+        let bytes = text.as_bytes();
+        let legal = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        let dashes = bytes.iter().filter(|b| **b == b'-').count();
+        bytes.len() <= Self::LENGTH_MAX
+            && bytes.iter().all(legal)
+            && (2..=4).contains(&dashes)
+            && !bytes.windows(2).any(|pair| pair == b"--")
+            && bytes.first().is_some_and(u8::is_ascii_lowercase)
+            && bytes.last().is_some_and(u8::is_ascii_digit)
     }
 }
 

@@ -117,7 +117,7 @@ pub enum Regions<'a> {
 impl Regions<'_> {
     fn accept(&self, region: &str) -> bool {
         match self {
-            Regions::Any => crate::Region::new(region).is_some(),
+            Regions::Any => crate::Region::is_one(region),
             Regions::Only(list) => list.contains(&region),
         }
     }

@@ -41,6 +41,8 @@ const PROOF: &[&str] = &[
     "expires",
     "signature",
 ];
+const X_AMZ_DECODED_CONTENT_LENGTH: HeaderName =
+    HeaderName::from_static("x-amz-decoded-content-length");
 /// Headers that prove a request, or say how its body is wrapped.
 const WRAPPING: &[&str] = &[
     "authorization",
@@ -57,12 +59,12 @@ const NO_ACCOUNT: &str = "000000000000";
 
 /// Whether a request is S3's: by its host, or by the service it is signed for. Its path says nothing, as buckets may have
 /// any name.
-pub(super) fn is_asked(head: &Parts) -> bool {
+pub(super) fn is_asked(head: &Parts, signed_for: Option<&str>) -> bool {
     if let Some(host) = AwsHost::of(head) {
         return host.service == "s3" || website_in_host(host_of(head)).is_some();
     }
     let host = host_of(head);
-    match scope_service(head) {
+    match signed_for {
         Some(service) => service == "s3",
         None => {
             bucket_in_host(host).is_some()
@@ -78,7 +80,7 @@ pub(super) fn is_preflight(head: &Parts) -> bool {
         && head
             .headers
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-        && (is_asked(head) || may_be_anonymous(head))
+        && (is_asked(head, scope_service(head).as_deref()) || may_be_anonymous(head))
 }
 
 /// Whether a request that nobody else takes may be one to a public object.
@@ -99,7 +101,7 @@ pub(super) fn is_claimed(head: &Parts) -> bool {
 
 pub(super) fn host_of(head: &Parts) -> &str {
     let authority = head.uri.authority().map(|authority| authority.as_str());
-    text_header(&head.headers, "host")
+    text_header(&head.headers, header::HOST)
         .or(authority)
         .unwrap_or_default()
 }
@@ -180,7 +182,7 @@ impl Asked<'_> {
                         return Err(Error::new("NotImplemented", 501, text));
                     }
                 };
-                let length = text_header(headers, "x-amz-decoded-content-length");
+                let length = text_header(headers, X_AMZ_DECODED_CONTENT_LENGTH);
                 let left = length
                     .and_then(|text| text.parse().ok())
                     .ok_or_else(missing_length)?;
@@ -375,7 +377,7 @@ fn unwrapped(head: &Parts, presigned: bool, length: Option<u64>) -> Result<Parts
 
 /// `aws-chunked` says how the body travels, not what it is.
 fn without_chunked(headers: &mut HeaderMap) {
-    let Some(encoding) = text_header(headers, "content-encoding") else {
+    let Some(encoding) = text_header(headers, header::CONTENT_ENCODING) else {
         return;
     };
     let codings = encoding.split(',').map(str::trim);

@@ -182,7 +182,7 @@ pub fn encode(
     Ok(reply)
 }
 
-const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
+pub(crate) const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 
 /// A reply of an operation without members is an empty JSON object, or nothing where AWS sends nothing.
 fn to_json(output: &Node) -> Result<Bytes, Error> {

@@ -42,6 +42,9 @@ pub(super) fn encoded(bytes: &[u8]) -> Cow<'_, str> {
 
 /// The query, encoded once and sorted, without the parameters `left_out`.
 pub(super) fn query(query: &str, left_out: &[&str]) -> String {
+    if query.is_empty() {
+        return String::new();
+    }
     let mut pairs: Vec<(String, String)> = query_pairs(query)
         .filter(|(key, _)| !left_out.iter().any(|name| name.as_bytes() == key.as_ref()))
         .map(|(key, value)| (encoded(&key).into_owned(), encoded(&value).into_owned()))
@@ -60,22 +63,26 @@ pub(super) fn query(query: &str, left_out: &[&str]) -> String {
 }
 
 /// The path, as `rule` has it.
-pub(super) fn path(path: &str, rule: PathRule) -> String {
+pub(super) fn path(path: &str, rule: PathRule) -> Cow<'_, str> {
     let path = if path.is_empty() { "/" } else { path };
-    match rule {
-        PathRule::Normalised => encoded_path(normalised(path).as_bytes()),
-        PathRule::AsIs => encoded_path(path.as_bytes()),
-        PathRule::Once => encoded_path(&Cow::from(percent_decode_str(path))),
+    let path = match rule {
+        PathRule::Normalised => match normalised(path) {
+            Cow::Borrowed(path) => Cow::Borrowed(path.as_bytes()),
+            Cow::Owned(path) => Cow::Owned(path.into_bytes()),
+        },
+        PathRule::AsIs => Cow::Borrowed(path.as_bytes()),
+        PathRule::Once => percent_decode_str(path).into(),
+    };
+    match path {
+        Cow::Borrowed(path) => percent_encode(path, ENCODED_IN_PATH).into(),
+        Cow::Owned(path) => Cow::Owned(percent_encode(&path, ENCODED_IN_PATH).to_string()),
     }
-}
-
-fn encoded_path(bytes: &[u8]) -> String {
-    Cow::from(percent_encode(bytes, ENCODED_IN_PATH)).into_owned()
 }
 
 /// Resolves `.`, `..` and empty segments, and keeps a trailing slash.
 fn normalised(path: &str) -> Cow<'_, str> {
-    let plain = path.starts_with('/') && !path.contains("//") && !path.contains("/.");
+    let odd = |pair: &[u8]| matches!(pair, b"//" | b"/.");
+    let plain = path.starts_with('/') && !path.as_bytes().windows(2).any(odd);
     if plain {
         return Cow::Borrowed(path);
     }
@@ -99,21 +106,22 @@ fn normalised(path: &str) -> Cow<'_, str> {
 
 /// The block of `name:value` lines. A signed header that the request lacks counts as empty, so that the
 /// signature cannot match unless the signer saw it empty too.
-fn push_headers(out: &mut String, head: &Head<'_>, signed: &[String]) {
-    for name in signed {
+fn push_headers(out: &mut String, head: &Head<'_>, signed: &str) {
+    for name in signed.split(';') {
         out.push_str(name);
         out.push(':');
         let mut any = false;
-        for value in head.headers.get_all(name.as_str()) {
+        for value in head.headers.get_all(name) {
             if any {
                 out.push(',');
             }
             any = true;
-            push_collapsed(out, &String::from_utf8_lossy(value.as_bytes()));
+            match value.to_str() {
+                Ok(text) if !text.bytes().any(|b| matches!(b, b' ' | b'\t')) => out.push_str(text),
+                _ => push_collapsed(out, &String::from_utf8_lossy(value.as_bytes())),
+            }
         }
-        if let (false, "host" | ":authority", Some(authority)) =
-            (any, name.as_str(), head.authority)
-        {
+        if let (false, "host" | ":authority", Some(authority)) = (any, name, head.authority) {
             out.push_str(authority);
         }
         out.push('\n');
@@ -134,11 +142,24 @@ fn push_collapsed(out: &mut String, value: &str) {
     }
 }
 
-/// The canonical request. `signed` is lower case and sorted.
+/// The names of the signed headers in lower case, sorted, and each once, with semicolons between them.
+pub(super) fn header_names(list: &str) -> Cow<'_, str> {
+    let lower = !list.bytes().any(|b| b.is_ascii_uppercase());
+    if lower && list.split(';').is_sorted_by(|one, next| one < next) && !list.starts_with(';') {
+        return Cow::Borrowed(list);
+    }
+    let list = list.to_ascii_lowercase();
+    let mut names: Vec<&str> = list.split(';').filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    names.dedup();
+    Cow::Owned(names.join(";"))
+}
+
+/// The canonical request. `signed` is as [`header_names`] has it.
 pub(super) fn request(
     head: &Head<'_>,
     rule: PathRule,
-    signed: &[String],
+    signed: &str,
     left_out: &[&str],
     payload: &str,
 ) -> String {
@@ -153,7 +174,7 @@ pub(super) fn request(
     }
     push_headers(&mut out, head, signed);
     out.push('\n');
-    out.push_str(&signed.join(";"));
+    out.push_str(signed);
     out.push('\n');
     out.push_str(payload);
     out
@@ -168,13 +189,9 @@ pub(super) fn string_to_sign(at: &str, scope: &str, canonical: &str) -> String {
 /// Lower-case hexadecimal.
 pub(super) fn hex(digest: &Sha256) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
-    let mut out = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        out.push(digit(byte >> 4));
-        out.push(digit(byte & 15));
-    }
-    out
+    let digit = |value: u8| DIGITS[usize::from(value)];
+    let pairs = digest.map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    String::from_utf8_lossy(pairs.as_flattened()).into_owned()
 }
 
 /// Reads 64 hexadecimal digits, of either case for what a client sends.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq;
 
 use super::canonical::{hex, unhex};
-use super::keys::mac;
+use super::keys::{SigningKey, mac};
 use super::{ALGORITHM, Sha256, sha256};
 
 /// The longest line before a chunk, and the longest trailing header.
@@ -60,7 +60,7 @@ enum At {
 }
 
 struct Signing {
-    key: Sha256,
+    key: SigningKey,
     date: String,
     scope: String,
     previous: Sha256,
@@ -120,7 +120,7 @@ impl Chunks {
         }
     }
 
-    pub(super) fn signed(key: Sha256, date: String, scope: String, seed: Sha256) -> Self {
+    pub(super) fn signed(key: SigningKey, date: String, scope: String, seed: Sha256) -> Self {
         let signing = Signing {
             key,
             date,
@@ -328,17 +328,15 @@ mod tests {
     /// The example of AmazonS3/latest/API/sigv4-streaming.html: 65 KiB of the letter a.
     #[test]
     fn signed_chunks_as_aws_documents_them() {
-        let key = derive(
+        let key = Arc::new(derive(
             b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            "20130524",
-            "us-east-1",
-            "s3",
-        );
+            "20130524/us-east-1/s3/aws4_request",
+        ));
         let seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9";
         let chunks = || {
             let scope = "20130524/us-east-1/s3/aws4_request".to_owned();
             Chunks::signed(
-                key,
+                Arc::clone(&key),
                 "20130524T000000Z".to_owned(),
                 scope,
                 unhex(seed).unwrap(),

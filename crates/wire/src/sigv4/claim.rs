@@ -8,14 +8,20 @@ use super::{
     ALGORITHM, CLAIM_BYTES_MAX, Chunks, EXPIRES_MAX, Head, KeyCache, Refusal, Rules,
     SIGNED_HEADERS_MAX, Sha256,
 };
-use http::HeaderMap;
+use http::header::{AUTHORIZATION, DATE};
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 const TERMINATOR: &str = "aws4_request";
 const SIGNATURE_PARAMETER: &str = "X-Amz-Signature";
 const TOKEN_PARAMETER: &str = "X-Amz-Security-Token";
+
+static X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+static X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+static X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// Headers of the `x-amz-` family that need not be listed as signed, because what they say is bound some
 /// other way: the date is part of the string to sign, the hash is part of the canonical request, and the
@@ -25,12 +31,15 @@ const BOUND_OTHERWISE: &[&str] = &["x-amz-date", "x-amz-content-sha256", "x-amz-
 /// What a request says of its signer; believed only once [`check`](Claim::check) returned.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    access_key_id: String,
-    date: String,
+    /// `AKID/20150830/us-east-1/service/aws4_request`.
+    credential: String,
     region: String,
     service: String,
     signed_at: Timestamp,
-    signed_headers: Vec<String>,
+    /// The same, as it is signed.
+    date: String,
+    /// Their names, with semicolons between them.
+    signed_headers: String,
     signature: Sha256,
     session_token: Option<String>,
     presigned: bool,
@@ -68,13 +77,13 @@ pub struct Verified {
 }
 
 /// The fields of a claim as text, wherever they came from.
-struct Fields {
-    algorithm: String,
-    credential: String,
-    signed_headers: String,
-    signature: String,
+struct Fields<'a> {
+    algorithm: Cow<'a, str>,
+    credential: Cow<'a, str>,
+    signed_headers: Cow<'a, str>,
+    signature: Cow<'a, str>,
     date: Option<Timestamp>,
-    date_text: String,
+    date_text: Cow<'a, str>,
     expires: Option<String>,
     session_token: Option<String>,
     presigned: bool,
@@ -99,13 +108,14 @@ impl Claim {
                 fields.algorithm
             )));
         }
-        let [access_key_id, date, region, service] = scope(&fields.credential, signed_at, rules)?;
+        let date = basic(signed_at);
+        let (region, service) = scope(&fields.credential, &date, rules)?;
         Ok(Claim {
-            access_key_id,
-            date,
-            region,
-            service,
+            region: region.to_owned(),
+            service: service.to_owned(),
+            credential: fields.credential.into_owned(),
             signed_at,
+            date,
             signed_headers,
             // A signature that is not hexadecimal is as wrong as any other.
             signature: unhex(&fields.signature).ok_or(Refusal::Mismatch)?,
@@ -117,7 +127,12 @@ impl Claim {
 
     /// The access key that the request says signed it.
     pub fn access_key_id(&self) -> &str {
-        &self.access_key_id
+        self.split().0
+    }
+
+    /// Its access key, and the scope that it is used for.
+    fn split(&self) -> (&str, &str) {
+        self.credential.split_once('/').unwrap_or_default()
     }
 
     /// The session token that came along.
@@ -142,10 +157,9 @@ impl Claim {
 
     /// What reads a body of signed chunks, whose first signature depends on that of the request.
     pub fn signed_chunks(&self, secret: &[u8], keys: &KeyCache) -> Chunks {
-        let (date, region, service) = (&self.date, &self.region, &self.service);
-        let key = keys.key(&self.access_key_id, secret, date, region, service);
-        let scope = format!("{date}/{region}/{service}/{TERMINATOR}");
-        Chunks::signed(key, basic(self.signed_at), scope, self.signature)
+        let key = keys.key(&self.credential, secret);
+        let scope = self.split().1.to_owned();
+        Chunks::signed(key, self.date.clone(), scope, self.signature)
     }
 
     /// Computes the signature and compares it in constant time. `body` is the hash of the whole body; it is
@@ -159,21 +173,12 @@ impl Claim {
         keys: &KeyCache,
     ) -> Result<Verified, Refusal> {
         let payload = self.payload_line(head, body)?;
-        let key = keys.key(
-            &self.access_key_id,
-            secret,
-            &self.date,
-            &self.region,
-            &self.service,
-        );
+        let key = keys.key(&self.credential, secret);
+        let (access_key_id, scope) = self.split();
         let signed_without = |left_out: &[&str]| -> bool {
             let canonical =
                 canonical::request(head, rules.path, &self.signed_headers, left_out, &payload);
-            let scope = format!(
-                "{}/{}/{}/{TERMINATOR}",
-                self.date, self.region, self.service
-            );
-            let text = canonical::string_to_sign(&basic(self.signed_at), &scope, &canonical);
+            let text = canonical::string_to_sign(&self.date, scope, &canonical);
             mac(&key, text.as_bytes()).ct_eq(&self.signature).into()
         };
         let matches = match (self.presigned, &self.session_token) {
@@ -189,7 +194,7 @@ impl Claim {
             return Err(Refusal::Mismatch);
         }
         Ok(Verified {
-            access_key_id: self.access_key_id,
+            access_key_id: access_key_id.to_owned(),
             session_token: self.session_token,
             region: self.region,
             service: self.service,
@@ -205,7 +210,7 @@ impl Claim {
             PayloadKind::Unsigned => Ok("UNSIGNED-PAYLOAD".into()),
             PayloadKind::Streaming(kind) => Ok(kind.clone()),
             PayloadKind::Hashed => {
-                let announced = head.headers.get("x-amz-content-sha256");
+                let announced = head.headers.get(&X_AMZ_CONTENT_SHA256);
                 let actual = hex(body);
                 match announced {
                     Some(said) if !said.as_bytes().eq_ignore_ascii_case(actual.as_bytes()) => {
@@ -218,9 +223,9 @@ impl Claim {
     }
 }
 
-impl Fields {
-    fn read(head: &Head<'_>) -> Result<Fields, Refusal> {
-        let header = one_header(head.headers, "authorization")?;
+impl<'a> Fields<'a> {
+    fn read(head: &Head<'a>) -> Result<Self, Refusal> {
+        let header = one_header(head.headers, &AUTHORIZATION)?;
         let presigned =
             canonical::query_pairs(head.query).any(|(key, _)| key.as_ref() == b"X-Amz-Algorithm");
         match (header, presigned) {
@@ -235,7 +240,7 @@ impl Fields {
         }
     }
 
-    fn from_header(header: &str, headers: &HeaderMap) -> Result<Fields, Refusal> {
+    fn from_header(header: &'a str, headers: &'a HeaderMap) -> Result<Self, Refusal> {
         if header.len() > CLAIM_BYTES_MAX {
             return Err(Refusal::Incomplete(
                 "The Authorization header is too long.".into(),
@@ -243,7 +248,8 @@ impl Fields {
         }
         let (algorithm, rest) = header.split_once(' ').unwrap_or((header, ""));
         let [mut credential, mut signature, mut signed] = [None, None, None];
-        for part in rest.split([',', ' ']).filter(|part| !part.is_empty()) {
+        let parts = rest.split(',').flat_map(|part| part.split(' '));
+        for part in parts.filter(|part| !part.is_empty()) {
             let Some((name, value)) = part.split_once('=') else {
                 return Err(Refusal::Incomplete(format!(
                     "'{part}' not a valid key=value pair (missing equal-sign) in Authorization header: '{header}'."
@@ -259,21 +265,21 @@ impl Fields {
                     )));
                 }
             };
-            if field.replace(value.to_owned()).is_some() {
+            if field.replace(value).is_some() {
                 return Err(Refusal::Incomplete(format!(
                     "Authorization header has more than one '{name}' parameter. Authorization={header}"
                 )));
             }
         }
-        let amz_date = one_header(headers, "x-amz-date")?;
-        let plain_date = one_header(headers, "date")?;
+        let amz_date = one_header(headers, &X_AMZ_DATE)?;
+        let plain_date = one_header(headers, &DATE)?;
         let mut missing = String::new();
         for (name, field) in [
-            ("Credential", &credential),
-            ("Signature", &signature),
-            ("SignedHeaders", &signed),
+            ("Credential", credential),
+            ("Signature", signature),
+            ("SignedHeaders", signed),
         ] {
-            if field.as_deref().is_none_or(str::is_empty) {
+            if field.is_none_or(str::is_empty) {
                 missing += &format!("Authorization header requires '{name}' parameter. ");
             }
         }
@@ -286,22 +292,22 @@ impl Fields {
             )));
         }
         Ok(Fields {
-            algorithm: algorithm.to_owned(),
-            credential: credential.unwrap_or_default(),
-            signed_headers: signed.unwrap_or_default(),
-            signature: signature.unwrap_or_default(),
+            algorithm: algorithm.into(),
+            credential: credential.unwrap_or_default().into(),
+            signed_headers: signed.unwrap_or_default().into(),
+            signature: signature.unwrap_or_default().into(),
             date: match amz_date {
                 Some(text) => parse_basic(text),
                 None => plain_date.and_then(parse_date_header),
             },
-            date_text: amz_date.or(plain_date).unwrap_or_default().to_owned(),
+            date_text: amz_date.or(plain_date).unwrap_or_default().into(),
             expires: None,
-            session_token: one_header(headers, "x-amz-security-token")?.map(str::to_owned),
+            session_token: one_header(headers, &X_AMZ_SECURITY_TOKEN)?.map(str::to_owned),
             presigned: false,
         })
     }
 
-    fn from_query(query: &str) -> Result<Fields, Refusal> {
+    fn from_query(query: &str) -> Result<Self, Refusal> {
         if query.len() > CLAIM_BYTES_MAX {
             return Err(Refusal::Incomplete(
                 "The query-string parameters are too long.".into(),
@@ -355,12 +361,12 @@ impl Fields {
         ] = found;
         let date = date.unwrap_or_default();
         Ok(Fields {
-            algorithm: algorithm.unwrap_or_default(),
-            credential: credential.unwrap_or_default(),
-            signed_headers: signed.unwrap_or_default(),
-            signature: signature.unwrap_or_default(),
+            algorithm: algorithm.unwrap_or_default().into(),
+            credential: credential.unwrap_or_default().into(),
+            signed_headers: signed.unwrap_or_default().into(),
+            signature: signature.unwrap_or_default().into(),
             date: parse_basic(&date),
-            date_text: date,
+            date_text: date.into(),
             expires,
             session_token: token,
             presigned: true,
@@ -369,7 +375,7 @@ impl Fields {
 }
 
 /// A header that may come once. Twice, or unreadable, is refused: which one would count?
-fn one_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn one_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {
         return Ok(None);
@@ -383,7 +389,7 @@ fn one_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>,
 }
 
 /// How long past its date the signature holds.
-fn lifetime(fields: &Fields, rules: &Rules<'_>) -> Result<Duration, Refusal> {
+fn lifetime(fields: &Fields<'_>, rules: &Rules<'_>) -> Result<Duration, Refusal> {
     let Some(text) = &fields.expires else {
         return Ok(rules.clock_skew);
     };
@@ -439,21 +445,13 @@ fn minutes(span: Duration) -> String {
 
 /// The signed headers, lower case and sorted. `host` must be among them, and every `x-amz-` header that the
 /// request has: an unsigned one could have been added on the way.
-fn signed_headers(list: &str, head: &Head<'_>) -> Result<Vec<String>, Refusal> {
-    let mut names: Vec<String> = list
-        .split(';')
-        .filter(|name| !name.is_empty())
-        .map(str::to_ascii_lowercase)
-        .collect();
-    names.sort();
-    names.dedup();
-    if names.len() > SIGNED_HEADERS_MAX {
+fn signed_headers(list: &str, head: &Head<'_>) -> Result<String, Refusal> {
+    let names = canonical::header_names(list);
+    let signed = || names.split(';');
+    if signed().count() > SIGNED_HEADERS_MAX {
         return Err(Refusal::Incomplete("Too many signed headers.".into()));
     }
-    if !names
-        .iter()
-        .any(|name| name == "host" || name == ":authority")
-    {
+    if !signed().any(|name| name == "host" || name == ":authority") {
         return Err(Refusal::Invalid(
             "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".into(),
         ));
@@ -462,29 +460,32 @@ fn signed_headers(list: &str, head: &Head<'_>) -> Result<Vec<String>, Refusal> {
         let name = name.as_str();
         name.starts_with("x-amz-")
             && !BOUND_OTHERWISE.contains(&name)
-            && !names.iter().any(|signed| signed == name)
+            && !signed().any(|signed| signed == name)
     });
     match unsigned {
         Some(name) => Err(Refusal::Unsigned(format!(
             "'{name}' must be a 'SignedHeader' in the AWS Authorization."
         ))),
-        None => Ok(names),
+        None => Ok(names.into_owned()),
     }
 }
 
-/// Splits and checks `AKID/20150830/us-east-1/service/aws4_request`. Everything wrong is named at once.
-fn scope(
-    credential: &str,
-    signed_at: Timestamp,
+/// The region and the service of `AKID/20150830/us-east-1/service/aws4_request`, signed at `at`. Everything wrong is named
+/// at once.
+fn scope<'c>(
+    credential: &'c str,
+    at: &str,
     rules: &Rules<'_>,
-) -> Result<[String; 4], Refusal> {
-    let parts: Vec<&str> = credential.split('/').collect();
-    let &[access_key_id, date, region, service, terminator] = parts.as_slice() else {
+) -> Result<(&'c str, &'c str), Refusal> {
+    let mut parts = credential.split('/').skip(1);
+    let [date, region, service, terminator] = std::array::from_fn(|_| parts.next());
+    let (Some(date), Some(region), Some(service), Some(terminator), None) =
+        (date, region, service, terminator, parts.next())
+    else {
         return Err(Refusal::Incomplete(format!(
             "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{credential}'"
         )));
     };
-    let at = basic(signed_at);
     let today = &at[..8];
     let mut wrong = Vec::new();
     if !rules.regions.accept(region) {
@@ -511,12 +512,12 @@ fn scope(
     if !wrong.is_empty() {
         return Err(Refusal::Invalid(wrong.concat()));
     }
-    Ok([access_key_id, date, region, service].map(str::to_owned))
+    Ok((region, service))
 }
 
 /// The hash that a request says its body has, for who reads the body later and compares then.
 pub fn announced_sha256(headers: &HeaderMap) -> Option<Sha256> {
-    unhex(headers.get("x-amz-content-sha256")?.to_str().ok()?)
+    unhex(headers.get(&X_AMZ_CONTENT_SHA256)?.to_str().ok()?)
 }
 
 /// Reads `x-amz-content-sha256`. Kinds that the service does not take are refused, unknown words too.
@@ -530,7 +531,7 @@ fn payload_kind(
             "The value '{said}' of 'x-amz-content-sha256' is not accepted by this service."
         )))
     };
-    match one_header(head.headers, "x-amz-content-sha256")? {
+    match one_header(head.headers, &X_AMZ_CONTENT_SHA256)? {
         // Who presigns does not know the body yet (AmazonS3/latest/API/sigv4-query-string-auth.html).
         None if presigned && rules.unsigned_payload => Ok(PayloadKind::Unsigned),
         None => Ok(PayloadKind::Hashed),

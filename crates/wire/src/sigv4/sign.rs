@@ -83,10 +83,9 @@ impl Signer {
         let payload = hex(&sha256(body));
         let signature = self.signature(parts, &signed, &payload, &at);
         let value = format!(
-            "{ALGORITHM} Credential={}/{}, SignedHeaders={}, Signature={signature}",
+            "{ALGORITHM} Credential={}/{}, SignedHeaders={signed}, Signature={signature}",
             self.credentials.access_key_id,
             self.scope(&at),
-            signed.join(";"),
         );
         parts.headers.insert(AUTHORIZATION, header(&value));
     }
@@ -113,7 +112,7 @@ impl Signer {
         add("X-Amz-Credential", &credential);
         add("X-Amz-Date", &at);
         add("X-Amz-Expires", &expires.as_secs().to_string());
-        add("X-Amz-SignedHeaders", &signed.join(";"));
+        add("X-Amz-SignedHeaders", &signed);
         if let Some(token) = &self.credentials.session_token {
             add("X-Amz-Security-Token", token);
         }
@@ -126,24 +125,21 @@ impl Signer {
         format!("{}/{}/{}/aws4_request", &at[..8], self.region, self.service)
     }
 
-    fn signature(&self, parts: &Parts, signed: &[String], payload: &str, at: &str) -> String {
+    fn signature(&self, parts: &Parts, signed: &str, payload: &str, at: &str) -> String {
         let head = Head::from(parts);
         let canonical = canonical::request(&head, self.path, signed, &[], payload);
-        let text = canonical::string_to_sign(at, &self.scope(at), &canonical);
+        let scope = self.scope(at);
+        let text = canonical::string_to_sign(at, &scope, &canonical);
         let secret = self.credentials.secret_access_key.as_bytes();
-        let key = derive(secret, &at[..8], &self.region, &self.service);
+        let key = derive(secret, &scope);
         hex(&mac(&key, text.as_bytes()))
     }
 
-    fn signed_headers(&self, parts: &Parts) -> Vec<String> {
-        let mut names: Vec<String> = parts
-            .headers
-            .keys()
-            .map(|name| name.as_str().to_owned())
-            .filter(|name| !NEVER_SIGNED.contains(&name.as_str()))
-            .collect();
-        names.sort();
-        names
+    fn signed_headers(&self, parts: &Parts) -> String {
+        let names = parts.headers.keys().map(|name| name.as_str());
+        let mut names: Vec<&str> = names.filter(|name| !NEVER_SIGNED.contains(name)).collect();
+        names.sort_unstable();
+        names.join(";")
     }
 }
 
