@@ -26,6 +26,7 @@ PY2 = VERSION[0] == 2
 THIS_FILE = "/bootstrap.py"
 PREFIX = "/2018-06-01/runtime/"
 SEND_AT_ONCE = 65536
+TRACES_MAX = 4000 if VERSION >= (3, 9) else None  # From 3.9 on each costs memory; to spare it costs as much as so many.
 
 text_type = unicode if PY2 else str  # noqa: F821
 
@@ -50,6 +51,8 @@ class State(object):
     tenant_id = None
     # What every context says.
     context = None
+    # How many trace headers there have been, and where they are kept once they are many.
+    traces, trace = 0, None
     # What a fork does not need any more. To free it would write to memory that is shared.
     kept = ()
 
@@ -198,13 +201,8 @@ class Log(object):
         data = message.encode("utf-8", "replace") if isinstance(message, text_type) else message
         kind = 0xA55A0000 | (2 if as_json else 3) | LEVEL_BITS.get(level, 0)
         micros = int(time.time() * 1000000)
-        head = bytearray(16)
-        for index, shift in enumerate((24, 16, 8, 0)):
-            head[index] = (kind >> shift) & 255
-            head[4 + index] = (len(data) >> shift) & 255
-        for index in range(8):
-            head[8 + index] = (micros >> (56 - 8 * index)) & 255
-        frame = bytes(head) + data
+        head = kind << 96 | len(data) << 64 | micros
+        frame = bytes(bytearray((head >> shift) & 255 for shift in range(120, -8, -8))) + data
         while frame:
             frame = frame[os.write(self.fd, frame):]
 
@@ -523,18 +521,10 @@ def xray_cause(kind, message, frames):
         directory = os.getcwd()
     except OSError:
         directory = ""
+    stack = [{"label": frame[2], "path": frame[0], "line": frame[1]} for frame in frames]
     return [
         ("working_directory", directory),
-        (
-            "exceptions",
-            [
-                {
-                    "message": message,
-                    "type": kind,
-                    "stack": [{"label": frame[2], "path": frame[0], "line": frame[1]} for frame in frames],
-                }
-            ],
-        ),
+        ("exceptions", [{"message": message, "type": kind, "stack": stack}]),
         ("paths", sorted(set(frame[0] for frame in frames))),
     ]
 
@@ -711,16 +701,12 @@ def load_handler(name):
     except ValueError as error:
         raise Fault("Runtime.MalformedHandlerName", "Bad handler '%s': %s" % (name, message_of(error)))
     if module_name.split(".")[0] in sys.builtin_module_names:
-        raise Fault(
-            "Runtime.BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module_name
-        )
+        raise Fault("Runtime.BuiltInModuleConflict", "Cannot use built-in module %s as a handler module" % module_name)
     try:
         with no_bytecode():
             module = import_module(module_name.replace("/", "."))
     except ImportError as error:
-        raise Fault(
-            "Runtime.ImportModuleError", "Unable to import module '%s': %s" % (module_name, message_of(error))
-        )
+        raise Fault("Runtime.ImportModuleError", "Unable to import module '%s': %s" % (module_name, message_of(error)))
     except SyntaxError as error:
         where = '  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)
         raise Fault(
@@ -729,9 +715,7 @@ def load_handler(name):
     try:
         return getattr(module, function_name)
     except AttributeError:
-        raise Fault(
-            "Runtime.HandlerNotFound", "Handler '%s' missing on module '%s'" % (function_name, module_name)
-        )
+        raise Fault("Runtime.HandlerNotFound", "Handler '%s' missing on module '%s'" % (function_name, module_name))
 
 
 def fail_init(api, log, path="init/error"):
@@ -758,10 +742,27 @@ def utf8(value):
 
 
 def set_trace_id(trace_id):
-    if trace_id is not None:
+    if trace_id is None:
+        os.environ.pop("_X_AMZN_TRACE_ID", None)
+        return
+    state.traces += 1
+    if state.traces == TRACES_MAX:
+        state.trace = trace_room()
+    if state.trace is None:
         os.environ["_X_AMZN_TRACE_ID"] = trace_id
-    elif "_X_AMZN_TRACE_ID" in os.environ:
-        del os.environ["_X_AMZN_TRACE_ID"]
+    else:
+        state.trace.set(trace_id)
+
+
+def trace_room():
+    """Where it costs no memory, unless the function has made that unreachable."""
+    try:
+        with no_bytecode():
+            import mayfly_trace
+        del sys.modules["mayfly_trace"]
+        return mayfly_trace.Room()
+    except Exception:
+        return None
 
 
 def run_one(api, log, handler, headers, body):

@@ -23,6 +23,8 @@ const ZYGOTE: &str = include_str!("../../../../runtimes/python/mayfly_zygote.py"
 const CLIENT: &str = include_str!("../../../../runtimes/python/mayfly_client.py");
 /// Where that is seen, with the files that it needs: at `/var/runtime` is the client.
 const CLIENT_TARGET: &str = "/var/mayfly";
+/// Where the trace header is kept in one that has run many invocations.
+const TRACE: &str = include_str!("../../../../runtimes/python/mayfly_trace.py");
 /// What compiles functions' modules.
 const COMPILE: &str = include_str!("../../../../runtimes/python/mayfly_compile.py");
 /// AWS's runtimes bring it along.
@@ -77,6 +79,7 @@ fn folder(python: &Python, data: &Path, suffix: &str) -> io::Result<PathBuf> {
     write_if_changed(&folder.join("mayfly_parked.py"), PARKED.as_bytes())?;
     write_if_changed(&folder.join("mayfly_ahead.py"), AHEAD.as_bytes())?;
     write_if_changed(&folder.join("mayfly_zygote.py"), ZYGOTE.as_bytes())?;
+    write_if_changed(&folder.join("mayfly_trace.py"), TRACE.as_bytes())?;
     write_if_changed(&folder.join("mayfly_compile.py"), COMPILE.as_bytes())?;
     Ok(folder)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::{
     EgressConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Part, Refusal, Status, ThrottleReason,
 };
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::bed::{Answer, Bed, invocation, wait_until};
@@ -622,5 +623,47 @@ def handler(event, context):
             "{json}"
         );
     }
+    bed.end().await;
+}
+
+/// `setenv` frees no value ever, and this one is another in each invocation.
+#[tokio::test(flavor = "multi_thread")]
+async fn trace_headers_cost_no_memory_for_ever() {
+    let bed = Bed::new();
+    let code = "
+import os, subprocess, sys
+def handler(event, context):
+    told = os.environ['_X_AMZN_TRACE_ID']
+    if event == 'seen':
+        child = subprocess.check_output(['/bin/sh', '-c', 'echo $_X_AMZN_TRACE_ID']).decode().strip()
+        return [told, child, 'ctypes' in sys.modules]
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+";
+    let spec = Arc::new(bed.function(code));
+    let trace =
+        |number: u32| format!("Root=1-5759e988-{number:024};Parent=53995c3f42cd8ad8;Sampled=0");
+    let call = async |number: u32, event: &str| -> serde_json::Value {
+        let mut invocation = invocation(event);
+        invocation.trace_id = Some(trace(number));
+        let outcome = bed.engine.invoke(spec.clone(), invocation).await.unwrap();
+        serde_json::from_slice(&outcome.payload).unwrap()
+    };
+    let seen = async |number: u32| {
+        let found = call(number, "\"seen\"").await;
+        assert_eq!(found, json!([trace(number), trace(number), false]));
+    };
+    seen(0).await;
+    for number in 1..4100 {
+        call(number, "0").await;
+    }
+    let before = call(4100, "0").await.as_i64().unwrap();
+    seen(4101).await;
+    for number in 4102..9000 {
+        call(number, "0").await;
+    }
+    let more = call(9000, "0").await.as_i64().unwrap() - before;
+    // A header is 80 bytes long, and took twice as much.
+    assert!(more < 4900 * 80, "{more} bytes more");
     bed.end().await;
 }

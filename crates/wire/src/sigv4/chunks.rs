@@ -262,6 +262,8 @@ impl Chunks {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::sigv4::keys::derive;
 
