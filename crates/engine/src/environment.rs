@@ -31,7 +31,7 @@ use crate::handle::Handle;
 use crate::http::{Connection, Stream};
 use crate::launch::{TASK_ROOT, errno_text, external_extensions, runtime_argv};
 use crate::log::{Log, Pipes};
-use crate::pool::Room;
+use crate::pool::{Room, Start};
 use crate::prediction::Version;
 use crate::provision::Keep;
 use crate::runtimes::Family;
@@ -159,12 +159,12 @@ impl Environment {
     /// Makes the sandbox. A runtime that waits in it is told to start before all else, so that both work at once; `trace_id`
     /// is that of the invocation that it starts for.
     pub(crate) async fn create(
-        shared: &Arc<Shared>,
-        spec: &Arc<FunctionSpec>,
+        start: &Start,
         room: Room,
         initialization: Initialization,
         trace_id: Option<&str>,
     ) -> Result<Environment, Refusal> {
+        let (shared, spec) = (&start.shared, &start.spec);
         if !shared.egress.has(spec.network) {
             let text = "the function may reach the internet, and this engine has no way there";
             return Err(internal(text));
@@ -229,7 +229,7 @@ impl Environment {
         serving.push(Box::pin(log.clone().watch(stop.child_token())));
         let handle = Handle::new(shared.next_id(), spec.key.clone(), sandbox);
         let handle = Arc::new(handle);
-        shared.pool.add(&handle);
+        shared.pool.add(start, &handle);
         let facts = FunctionFacts {
             name: spec.name.clone(),
             version: spec.version.clone(),

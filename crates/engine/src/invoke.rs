@@ -18,6 +18,7 @@ use crate::api::{Happening, RuntimeError, error_document, too_large};
 use crate::environment::{Environment, INIT_LIMIT, Idle, Signal};
 use crate::failure::{Failure, misses_sdk};
 use crate::log::{InitReport, iso_now, now_ms, whole_ms};
+use crate::pool::Start;
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
@@ -149,6 +150,7 @@ async fn cold(
     invocation: Invocation,
     slot: Slot,
 ) -> Result<Outcome, Refusal> {
+    let start = Start::new(shared, spec);
     let (turn, waited) = shared.turns.wait().await;
     // Another invocation may have left its environment meanwhile.
     if waited && let Some(environment) = take_idle(shared, &spec.key) {
@@ -159,7 +161,7 @@ async fn cold(
     version.begins(shared.now(), None);
     let room = shared.make_room(spec.memory_mb).await?;
     let (initialization, trace_id) = (spec.initialization, invocation.trace_id.as_deref());
-    let mut environment = Environment::create(shared, spec, room, initialization, trace_id).await?;
+    let mut environment = Environment::create(&start, room, initialization, trace_id).await?;
     match environment.boot(INIT_LIMIT, trace_id).await {
         Ok(()) => environment.started_in(environment.boot_time()),
         // As on AWS the invocation has not begun then. The next one is restored anew.
@@ -185,8 +187,7 @@ async fn cold(
                 // The sandbox died with the runtime, as it does when memory runs out: take a new one.
                 environment.stop("failure").await;
                 let room = shared.make_room(spec.memory_mb).await?;
-                environment =
-                    Environment::create(shared, spec, room, initialization, trace_id).await?;
+                environment = Environment::create(&start, room, initialization, trace_id).await?;
             }
         }
     }
@@ -201,9 +202,9 @@ pub(crate) async fn init_ahead(
 ) -> Result<Duration, Unprepared> {
     let (owned, spec) = (shared.clone(), spec.clone());
     let work = async move {
+        let start = Start::new(&owned, &spec);
         let room = owned.make_room(spec.memory_mb).await?;
-        let mut environment =
-            Environment::create(&owned, &spec, room, spec.initialization, None).await?;
+        let mut environment = Environment::create(&start, room, spec.initialization, None).await?;
         let limit = spec.timeout.max(PREPARE_LIMIT_MIN);
         let booted = environment.boot(limit, None).await;
         let init_duration = environment.boot_time();
@@ -237,8 +238,8 @@ pub(crate) async fn make_ahead(
     let Some(room) = shared.room_to_spare(spec.memory_mb) else {
         return Ok(());
     };
-    let mut environment =
-        Environment::create(shared, spec, room, spec.initialization, None).await?;
+    let start = Start::new(shared, spec);
+    let mut environment = Environment::create(&start, room, spec.initialization, None).await?;
     let booted = environment.boot(INIT_LIMIT, None).await;
     let duration = environment.boot_time();
     report_init(&environment, duration, "init", booted.as_ref().err());

@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::environment::{Environment, Idle};
 use crate::handle::Handle;
+use crate::shared::Shared;
+use crate::spec::FunctionSpec;
 
 /// Every environment, and the idle ones by their function's revision.
 #[derive(Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Pool {
 struct State {
     idle: HashMap<String, Stacks>,
     alive: HashMap<u64, Arc<Handle>>,
+    /// Starts of which no environment has come yet: of which revision, and whether that has been retired meanwhile.
+    starting: HashMap<u64, (String, bool)>,
     /// Idle environments that may still run, with the use after which they became idle.
     thawed: Vec<(Arc<Handle>, u64, Instant)>,
 }
@@ -94,9 +98,13 @@ impl Pool {
         stacks.of(&idle.environment).push(idle);
     }
 
-    /// Registers a new environment.
-    pub(crate) fn add(&self, handle: &Arc<Handle>) {
-        self.state().alive.insert(handle.id, handle.clone());
+    /// Registers the new environment of a start.
+    pub(crate) fn add(&self, start: &Start, handle: &Arc<Handle>) {
+        let mut state = self.state();
+        let begun = state.starting.get(&start.id);
+        let retired = begun.is_some_and(|(_, retired)| *retired);
+        handle.retired.store(retired, Ordering::Release);
+        state.alive.insert(handle.id, handle.clone());
     }
 
     /// Forgets one that is going down.
@@ -106,9 +114,12 @@ impl Pool {
         state.thawed.retain(|(have, ..)| have.id != handle.id);
     }
 
-    /// Marks every environment whose key begins so, and gives those that are idle.
+    /// Marks every environment and every start whose key begins so, and gives those that are idle.
     pub(crate) fn retire(&self, key_prefix: &str) -> Vec<Idle> {
         let mut state = self.state();
+        for (key, retired) in state.starting.values_mut() {
+            *retired |= key.starts_with(key_prefix);
+        }
         for handle in state
             .alive
             .values()
@@ -196,6 +207,32 @@ impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is one push or one removal, so a panic elsewhere leaves it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A start under way, from when it is known what is to be started. Who retires the revision meanwhile means the environment
+/// that will come of it too.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) spec: Arc<FunctionSpec>,
+    id: u64,
+}
+
+impl Start {
+    pub(crate) fn new(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Start {
+        let (id, begun) = (shared.next_id(), (spec.key.clone(), false));
+        shared.pool.state().starting.insert(id, begun);
+        Start {
+            shared: shared.clone(),
+            spec: spec.clone(),
+            id,
+        }
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        self.shared.pool.state().starting.remove(&self.id);
     }
 }
 

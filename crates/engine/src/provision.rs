@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::admission::Admission;
 use crate::environment::Environment;
 use crate::invoke::report_init;
+use crate::pool::Start;
 use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization, PoolKey, Refusal};
 
@@ -403,9 +404,10 @@ async fn start(shared: Arc<Shared>, spec: Arc<FunctionSpec>) {
 }
 
 async fn make(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<(), ProvisionFailure> {
+    let start = Start::new(shared, spec);
     let room = shared.make_room(spec.memory_mb).await.map_err(refused)?;
     let initialization = Initialization::Provisioned;
-    let mut environment = Environment::create(shared, spec, room, initialization, None)
+    let mut environment = Environment::create(&start, room, initialization, None)
         .await
         .map_err(refused)?;
     let booted = tokio::select! {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{
-    EgressConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Part, Refusal, Status, ThrottleReason,
+    EgressConfig, FunctionSpec, LogFormat, LogLevel, Mode, NetworkPolicy, Part, Refusal, Status,
+    ThrottleReason,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -237,6 +238,34 @@ async fn environments_are_reused_and_retired() {
         .retire(spec.key.split("/$LATEST").next().unwrap());
     bed.invoke(&spec, "{}").await.gives("1");
     assert_eq!(bed.recorder.text().matches("INIT_START").count(), 2);
+    bed.end().await;
+}
+
+/// As when a function is called while its update goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_that_begins_while_its_revision_is_retired_serves_one_call() {
+    let bed = Bed::with(|config| config.memory_mb_max = 600);
+    let code =
+        "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n";
+    let calls = [("0.3", 512), ("0", 256)].map(|(event, memory_mb)| {
+        let mut spec = bed.function(code);
+        spec.memory_mb = memory_mb;
+        let spec = Arc::new(spec);
+        let (engine, owned) = (bed.engine.clone(), spec.clone());
+        let call = async move { engine.invoke(owned, invocation(event)).await };
+        (spec, tokio::spawn(call))
+    });
+    let [(first, _), (second, _)] = &calls;
+    // There is room for one of them.
+    let begun = |spec: &FunctionSpec| bed.engine.concurrency(&spec.pool).function == 1;
+    wait_until(|| begun(first) && begun(second)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    bed.engine.retire(&first.key);
+    bed.engine.retire(&second.key);
+    for (_, call) in calls {
+        call.await.unwrap().unwrap();
+    }
+    wait_until(|| bed.engine.environments() == 0).await;
     bed.end().await;
 }
 
