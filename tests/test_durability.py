@@ -1,7 +1,9 @@
 """What was acknowledged survives kill -9."""
 
 import json
+import os
 import pathlib
+import signal
 import threading
 import time
 
@@ -138,6 +140,24 @@ def test_kills_under_load_lose_nothing_acknowledged(fresh):
     last = f"f{acknowledged['functions'][-1]}"
     wait_active(client, last)
     assert client.invoke(FunctionName=last, Payload=b'"works"')["Payload"].read() == b'"works"'
+
+
+def test_a_server_without_its_broker_ends_and_says_why(fresh):
+    """So that whoever supervises it starts it again. One that goes on would answer every invocation with an error."""
+    server = fresh()
+    client = server.client("lambda")
+    role = make_role(server.client("iam"), "basic", m.BASIC_EXECUTION)
+    create(client, role, "echo")
+    wait_active(client, "echo")
+    children = pathlib.Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    broker = min(int(pid) for pid in children)
+    assert "__sandbox" in pathlib.Path(f"/proc/{broker}/cmdline").read_text()
+    os.kill(broker, signal.SIGKILL)
+    assert server.process.wait(m.DEADLINE_S) == 1
+    assert "the sandbox broker has ended" in server.log.read_text()
+    server.start()
+    answer = server.client("lambda").invoke(FunctionName="echo", Payload=b"1")
+    assert answer["Payload"].read() == b"1"
 
 
 def test_a_function_that_is_pending_becomes_active_after_a_kill(fresh):

@@ -37,8 +37,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytecode::Bytecode;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use shared::Shared;
 use slots::{Kind, Slots};
+use tokio::sync::oneshot;
 
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts, NoWay};
 pub use events::{Events, LogLine, LogTarget, Serving};
@@ -322,6 +325,23 @@ impl Engine {
     /// What has come of outbound connections so far.
     pub fn egress_counts(&self) -> EgressCounts {
         self.shared.egress.counts()
+    }
+
+    /// Resolves when no function can run any more: the sandbox broker has ended.
+    ///
+    /// # Errors
+    /// If that cannot be watched, for want of descriptors or threads.
+    pub async fn broken(&self) -> std::io::Result<()> {
+        let (end, (told, ended)) = (self.shared.host.end()?, oneshot::channel());
+        // A thread that waits for nothing else: the reactor takes sockets and pipes only.
+        let thread = std::thread::Builder::new().name("broker-watch".to_owned());
+        thread.spawn(move || {
+            let mut fds = [PollFd::new(&end, PollFlags::IN)];
+            while poll(&mut fds, None) == Err(Errno::INTR) {}
+            // Nobody listens when the server ends by itself.
+            let _ = told.send(());
+        })?;
+        ended.await.map_err(std::io::Error::other)
     }
 
     /// How limits are kept on this machine, for logs and `mayfly doctor`.

@@ -179,6 +179,14 @@ impl Host {
         self.shared.mode
     }
 
+    /// Becomes readable when the broker has ended, which ends every sandbox; none can be made then.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn end(&self) -> std::io::Result<OwnedFd> {
+        self.broker().pidfd()
+    }
+
     /// How limits are kept; log it at start when it is best effort.
     pub fn limits(&self) -> &Limits {
         &self.shared.limits

@@ -1,7 +1,10 @@
 //! The host's line to its broker: starts it, asks it, and ends it.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::broker::{Hello, Nursery, Order, Reply};
 use crate::channel;
@@ -48,6 +51,12 @@ impl Line {
         self.process.id()
     }
 
+    /// Becomes readable when it has ended.
+    pub fn pidfd(&self) -> io::Result<OwnedFd> {
+        let pid = Pid::from_child(&self.process);
+        Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    }
+
     pub fn ask(
         &mut self,
         order: &Order,
@@ -58,9 +67,10 @@ impl Line {
     }
 
     pub fn answer(&mut self) -> Result<(Reply, Vec<OwnedFd>), Error> {
-        if !channel::wait_readable(&self.socket, Some(ANSWER_WAIT))
-            .map_err(|_| Error::BrokerGone)?
-        {
+        let there = channel::wait_readable(&self.socket, Some(ANSWER_WAIT));
+        if !there.map_err(|_| Error::BrokerGone)? {
+            // A late answer would be taken for that to the next order.
+            self.process.kill().map_err(|_| Error::BrokerGone)?;
             return Err(Error::Timeout);
         }
         channel::receive(&self.socket)

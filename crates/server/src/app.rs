@@ -21,7 +21,7 @@ use store::Store;
 use telemetry::Telemetry;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use wire::{Mount, Router};
 
 use crate::authority::Authority;
@@ -68,6 +68,15 @@ pub struct Around {
     pub broken: CancellationToken,
 }
 
+/// Has the server end when no function can run any more, for whoever supervises it to start it again.
+async fn watch(engine: Engine, broken: CancellationToken) {
+    match engine.broken().await {
+        Ok(()) => error!("the sandbox broker has ended, and without it no function can run"),
+        Err(cause) => error!(%cause, "the sandbox broker cannot be watched"),
+    }
+    broken.cancel();
+}
+
 impl App {
     /// Opens the store and starts every service over it.
     pub async fn start(around: &Around) -> Result<App> {
@@ -88,6 +97,8 @@ impl App {
         let inside = Inside::new(folder, gateway)?;
         let sink = Sink::new(telemetry.clone(), roles.clone(), Arc::new(inside));
         let engine = Engine::start(engine_config(config, folder), Arc::new(sink))?;
+        let workers = Workers::new(broken.clone());
+        workers.spawn("sandboxes", watch(engine.clone(), broken.clone()));
         let outbox = Outbox::open(&store);
         let (functions, function_workers) = Functions::open(
             &store,
@@ -98,7 +109,6 @@ impl App {
             functions_config(config, folder, catalogue.clone()),
         )
         .await?;
-        let workers = Workers::new(broken.clone());
         for worker in telemetry_workers {
             workers.spawn(worker.name, worker.run);
         }
