@@ -26,7 +26,7 @@ PY2 = VERSION[0] == 2
 THIS_FILE = "/bootstrap.py"
 PREFIX = "/2018-06-01/runtime/"
 SEND_AT_ONCE = 65536
-TRACES_MAX = 4000 if VERSION >= (3, 9) else None  # From 3.9 on each costs memory; to spare it costs as much as so many.
+TRACES_MAX = 1000 if VERSION >= (3, 9) else None  # From 3.9 on each costs memory, and so does to spare it.
 
 text_type = unicode if PY2 else str  # noqa: F821
 
@@ -51,8 +51,7 @@ class State(object):
     tenant_id = None
     # What every context says.
     context = None
-    # How many trace headers there have been, and where they are kept once they are many.
-    traces, trace = 0, None
+    traces, trace, room = 0, None, None  # How many headers, and where they are kept once they are many; a fork has that ready.
     # What a fork does not need any more. To free it would write to memory that is shared.
     kept = ()
 
@@ -747,20 +746,20 @@ def set_trace_id(trace_id):
         return
     state.traces += 1
     if state.traces == TRACES_MAX:
-        state.trace = trace_room()
+        state.trace = state.room or trace_room()
     if state.trace is None:
         os.environ["_X_AMZN_TRACE_ID"] = trace_id
     else:
         state.trace.set(trace_id)
 
 
-def trace_room():
+def trace_room(ctypes=None):
     """Where it costs no memory, unless the function has made that unreachable."""
     try:
         with no_bytecode():
             import mayfly_trace
         del sys.modules["mayfly_trace"]
-        return mayfly_trace.Room()
+        return mayfly_trace.Room(ctypes)
     except Exception:
         return None
 
@@ -805,6 +804,7 @@ def template(this):
     # The function does not see it.
     del sys.modules["mayfly_parked"]
     template = zygote.Template()
+    state.room = trace_room(template.kernel.ctypes)
     set_builtins()
     log = prepare()
     try:

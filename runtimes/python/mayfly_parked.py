@@ -574,6 +574,7 @@ def fork(main, what):
 
     parent = zygote.Template()
     preload(main, maker_of_clients(parent) if what == "sdk" else None)
+    main.state.room = main.trace_room(parent.kernel.ctypes)
     get_ready(main)
     make_immortal(parent.kernel.ctypes)
     main.state.kept = parent, zygote, globals(), fillers()

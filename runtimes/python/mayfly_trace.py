@@ -13,10 +13,11 @@ ROOM_BYTES = 4096
 
 
 class Room(object):
-    def __init__(self):
+    def __init__(self, ctypes):
+        """With the module that a fork has of what it was forked of."""
         before = set(sys.modules)
-        import ctypes
-
+        if ctypes is None:
+            import ctypes
         self.text = ctypes.create_string_buffer(ROOM_BYTES)
         self.put = ctypes.CDLL(None).putenv
         # The function never asked for it.
