@@ -264,7 +264,7 @@ pub fn burst(bench: &Bench, table: &mut Table) -> Result<()> {
         start.wait();
         let began = SystemTime::now();
         std::thread::sleep(BUSY * 3 / 4);
-        let memory = server.environments_mb();
+        let memory = server.environments_mb(Duration::ZERO);
         let answers: Vec<_> = calls.into_iter().map(|call| call.join()).collect();
         (began, answers, memory)
     });

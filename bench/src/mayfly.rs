@@ -17,8 +17,6 @@ use crate::process;
 /// How long anything may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(10);
-/// Interpreters that have used more CPU time have done so in invocations: what others do to start and to wait takes less.
-const AT_WORK: Duration = Duration::from_millis(200);
 
 /// A running server with a data folder of its own.
 pub struct Mayfly {
@@ -206,12 +204,12 @@ impl Mayfly {
         Ok(())
     }
 
-    /// Private memory of a Python environment that has been at work, the mean of all.
-    pub fn environments_mb(&self) -> Result<f64> {
+    /// Private memory of a Python environment, the mean of all that have used so much CPU time.
+    pub fn environments_mb(&self, used: Duration) -> Result<f64> {
         let tree = process::tree(self.pid());
         let ours = tree.into_iter().filter(|pid| {
             process::command(*pid).contains("/var/runtime/bootstrap")
-                && process::cpu_time(&[*pid]) >= AT_WORK
+                && process::cpu_time(&[*pid]) >= used
         });
         let sizes: Vec<f64> = ours
             .filter_map(|pid| process::private_mb(pid).ok())
