@@ -15,14 +15,15 @@ ROOM_BYTES = 4096
 class Room(object):
     def __init__(self, ctypes):
         """With the module that a fork has of what it was forked of."""
-        before = set(sys.modules)
+        ours = ctypes is None and "ctypes" not in sys.modules
         if ctypes is None:
             import ctypes
         self.text = ctypes.create_string_buffer(ROOM_BYTES)
         self.put = ctypes.CDLL(None).putenv
-        # The function never asked for it.
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
+        if ours:
+            # The function never asked for it.
+            for name in [name for name in list(sys.modules) if name.split(".")[0] in ("ctypes", "_ctypes")]:
+                del sys.modules[name]
 
     def set(self, trace_id):
         value, known = trace_id.encode("utf-8", "replace"), getattr(os.environ, "_data", None)

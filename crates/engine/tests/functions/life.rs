@@ -247,7 +247,7 @@ async fn an_environment_that_begins_while_its_revision_is_retired_serves_one_cal
     let bed = Bed::with(|config| config.memory_mb_max = 600);
     let code =
         "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n";
-    let calls = [("0.3", 512), ("0", 256)].map(|(event, memory_mb)| {
+    let calls = [("0.3", 512), ("0.3", 256)].map(|(event, memory_mb)| {
         let mut spec = bed.function(code);
         spec.memory_mb = memory_mb;
         let spec = Arc::new(spec);
