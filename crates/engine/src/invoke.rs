@@ -191,7 +191,7 @@ async fn cold(
             }
         }
     }
-    drop(turn);
+    drop((start, turn));
     Ok(Busy::begin(environment, invocation, slot).complete().await)
 }
 

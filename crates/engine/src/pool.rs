@@ -25,7 +25,7 @@ pub(crate) struct Pool {
 struct State {
     idle: HashMap<String, Stacks>,
     alive: HashMap<u64, Arc<Handle>>,
-    /// Starts of which no environment has come yet: of which revision, and whether that has been retired meanwhile.
+    /// Starts under way: of which revision, and whether that has been retired meanwhile.
     starting: HashMap<u64, (String, bool)>,
     /// Idle environments that may still run, with the use after which they became idle.
     thawed: Vec<(Arc<Handle>, u64, Instant)>,

@@ -36,8 +36,7 @@ pub struct FunctionRef {
 impl FunctionRef {
     /// Reads any of the spellings.
     pub fn parse(text: &str) -> Option<Self> {
-        let bare = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        if !text.is_empty() && text.bytes().all(bare) {
+        if is_bare(text) {
             return Some(Self {
                 account: None,
                 region: None,
@@ -253,10 +252,13 @@ impl Shape for LayerRef {
 }
 
 fn is_layer_name(text: &str) -> bool {
-    (1..=LAYER_NAME_LENGTH_MAX).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    text.len() <= LAYER_NAME_LENGTH_MAX && is_bare(text)
+}
+
+/// Whether the text may be the name of a function or layer and nothing else.
+fn is_bare(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(legal)
 }
 
 pub(crate) fn scope_of(arn: &Arn) -> Option<Scope> {

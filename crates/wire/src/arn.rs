@@ -8,7 +8,7 @@ use crate::{AccountId, Scope};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Arn(String);
 
-/// How long few are.
+/// Longer than most of them.
 const LENGTH_USUAL: usize = 96;
 /// The resource of actions that AWS authorizes on `*` alone.
 const ANY: &str = "*";

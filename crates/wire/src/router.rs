@@ -701,7 +701,7 @@ pub fn unserved(head: &Parts, signing_name: Option<&str>, request_id: &str) -> R
 pub fn refuse(error: &Error, head: &Parts, request_id: &str) -> Reply {
     let is_form = header(head, CONTENT_TYPE)
         .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
-    let protocol = if head.headers.contains_key("x-amz-target") {
+    let protocol = if head.headers.contains_key(X_AMZ_TARGET) {
         Protocol::Json11
     } else if is_form {
         Protocol::Query

@@ -14,10 +14,9 @@ type Work = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// Work that the connection's own task does, without handing it over, and a task of its own once the connection is gone: an
 /// operation that has begun ends. A panic in it is the end of this work only.
 pub(super) struct Lasting {
-    tasks: TaskTracker,
     work: Option<Work>,
     /// A drain waits for it.
-    _under_way: TaskTrackerToken,
+    under_way: TaskTrackerToken,
 }
 
 /// What a panic said.
@@ -37,9 +36,8 @@ impl Lasting {
         work: impl Future<Output = Reply> + Send + 'static,
     ) -> Self {
         Self {
-            tasks: tasks.clone(),
             work: Some(Box::pin(work)),
-            _under_way: tasks.token(),
+            under_way: tasks.token(),
         }
     }
 }
@@ -64,7 +62,7 @@ impl Future for Lasting {
 impl Drop for Lasting {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
-            self.tasks.spawn(work);
+            self.under_way.task_tracker().spawn(work);
         }
     }
 }
