@@ -20,8 +20,8 @@ CHANNEL = 4
 USER, GROUP = 993, 990
 CLONE_NEWPID = 0x20000000
 # Numbers that the host's `zygote.rs` and `init.rs` give: what comes with an order, in order. Six namespaces begin with that
-# of processes and end with that of users; the rest are files by which a process moves into a cgroup.
-READY, END, OUTPUT, FRAMES, MOUNTS, PIDS, DOORS = 0, 1, 2, 3, 4, 5, 11
+# of processes and end with that of users.
+READY, END, OUTPUT, FRAMES, MOUNTS, PIDS = 0, 1, 2, 3, 4, 5
 # Tells where log events go; a runtime takes it out of sight before init.
 FRAMES_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 PLACEHOLDER = "MAYFLY-TEMPLATE"
@@ -386,7 +386,7 @@ class Template(object):
         os.dup2(fds[OUTPUT], 2)
         os.dup2(fds[FRAMES], 3)
         kernel = self.kernel
-        for fd in [fds[MOUNTS]] + fds[PIDS + 1:DOORS]:
+        for fd in [fds[MOUNTS]] + fds[PIDS + 1:]:
             kernel.enter(fd)
         os.chdir("/")
         try:
@@ -397,8 +397,6 @@ class Template(object):
         os.setresuid(USER, USER, USER)
         kernel.drop_capabilities()
         kernel.confine()
-        for fd in fds[DOORS:]:
-            os.write(fd, b"0")
         self.connected = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fds[READY])
         for fd in fds[END + 1:]:
             os.close(fd)

@@ -190,6 +190,11 @@ impl Engine {
             .map_err(|error| Error::Sandbox(error.to_string()))?;
         if let sandbox::Limits::BestEffort(why) = host.limits() {
             tracing::warn!(why, "limits of memory, CPU and processes are best effort");
+        } else if let Some(why) = host.slow_moves() {
+            tracing::info!(
+                why,
+                "processes wait for milliseconds until they are under their limits"
+            );
         }
         let shared = Arc::new(Shared::new(config, host, events));
         shared.tasks.spawn(shared.clone().look_after_idle());

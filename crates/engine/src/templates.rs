@@ -376,7 +376,7 @@ fn start(
         fds: vec![(TELEMETRY_FD, duplicate(&pipes.frames)?)],
     };
     let zygote = host
-        .zygote(plan, late(shared, spec), process, false)
+        .zygote(plan, late(shared, spec), process)
         .map_err(|error| refused(&error))?;
     let until = Instant::now() + spec.timeout.max(PREPARE_LIMIT_MIN);
     let message = loop {

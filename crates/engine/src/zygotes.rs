@@ -240,7 +240,7 @@ fn start(shared: &Shared, runtime: &Runtime, sdk: bool) -> Result<Arc<Template>,
         fds: Vec::new(),
     };
     let zygote = host
-        .zygote(plan, late, process, true)
+        .zygote(plan, late, process)
         .map_err(|error| error.to_string())?;
     let until = Instant::now() + START_LIMIT;
     loop {

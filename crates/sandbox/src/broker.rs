@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Group, Tree};
 use crate::channel::{self, Fault, Step};
-use crate::doors;
 use crate::filter::Filter;
 use crate::init::{self, Seed};
+use crate::moves;
 use crate::probe;
 use crate::rootfs::{self, HOST, Plan};
 use crate::spec::{Limits, Mode, Mount, Spec};
@@ -106,6 +106,8 @@ pub(crate) enum Reply {
         mode: Mode,
         limits: Limits,
         tree: Tree,
+        /// Why moves between cgroups wait.
+        slow_moves: Option<String>,
     },
     Probed(probe::Probe),
     /// A sandbox is being built; control socket, pidfd of its init and lease come along.
@@ -131,7 +133,7 @@ pub fn broker_main() -> ! {
     let code = match serve() {
         Ok(()) => 0,
         Err(fault) => {
-            eprintln!("sandbox broker: {}: {}", fault.step, fault.source());
+            eprintln!("sandbox broker: {fault}");
             1
         }
     };
@@ -179,20 +181,21 @@ impl Files {
     }
 }
 
-fn work(prepared: Result<Broker, Reply>, socket: &OwnedFd) -> Result<(), Fault> {
+fn work(prepared: Result<Broker, Box<Reply>>, socket: &OwnedFd) -> Result<(), Fault> {
     match prepared {
         Ok(mut broker) => {
             let reply = Reply::Hello {
                 mode: broker.mode,
                 limits: broker.tree.limits(),
                 tree: broker.tree.clone(),
+                slow_moves: broker.moves.as_ref().err().cloned(),
             };
             channel::send(socket, &reply, &[broker.enclosure.as_fd()]).step("answering")?;
             let result = broker.run(socket);
             broker.end();
             result
         }
-        Err(reply) => channel::send(socket, &reply, &[]).step("answering"),
+        Err(reply) => channel::send(socket, &*reply, &[]).step("answering"),
     }
 }
 
@@ -250,6 +253,8 @@ struct Broker {
     /// How files are made: a nursery has users to give away, and none of root's other rights.
     files: Mode,
     tree: Tree,
+    /// What keeps moves between cgroups quick, or why they are not.
+    moves: Result<OwnedFd, String>,
     filter: Filter,
     /// Host uid that stands for root inside every sandbox.
     owner: u32,
@@ -284,10 +289,14 @@ struct Entry {
     released: bool,
 }
 
+fn failed(fault: Fault) -> Box<Reply> {
+    Box::new(Reply::Failed(fault))
+}
+
 impl Broker {
-    fn prepare(files: &Files) -> Result<Broker, Reply> {
+    fn prepare(files: &Files) -> Result<Broker, Box<Reply>> {
         let hello = &files.hello;
-        let mode = enter_namespaces().map_err(Reply::Impossible)?;
+        let mode = enter_namespaces().map_err(|why| Box::new(Reply::Impossible(why)))?;
         let tree = Tree::detect(Path::new("/"), &hello.cgroup_name);
         let ids = Slots::new(
             mode,
@@ -295,11 +304,15 @@ impl Broker {
             hello.uid_base + 1,
             hello.uid_count - 1,
         );
-        Broker::set_up(files, mode, tree, ids, hello.uid_base).map_err(Reply::Failed)
+        let mut broker = Broker::set_up(files, mode, tree, ids, hello.uid_base);
+        if let Ok(broker) = &mut broker {
+            broker.moves = moves::favor().map_err(|fault| fault.to_string());
+        }
+        broker.map_err(failed)
     }
 
     /// In the nursery's namespaces, whose root we become.
-    fn of_nursery(files: &Files, nursery: Nursery) -> Result<Broker, Reply> {
+    fn of_nursery(files: &Files, nursery: Nursery) -> Result<Broker, Box<Reply>> {
         let become_root = || -> Result<(), Fault> {
             init::become_user(0, 0)?;
             // Changing users clears it, and our own files in /proc must stay ours.
@@ -307,7 +320,7 @@ impl Broker {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                 .step("parent death signal")
         };
-        become_root().map_err(Reply::Failed)?;
+        become_root().map_err(failed)?;
         let tree = Tree::None {
             why: "whoever made the nursery keeps the limits".to_owned(),
         };
@@ -316,7 +329,7 @@ impl Broker {
             None => Slots::new(Mode::UserNamespace, 0, 0, 1),
         };
         let made = Broker::set_up(files, Mode::UserNamespace, tree, ids, 0);
-        let mut broker = made.map_err(Reply::Failed)?;
+        let mut broker = made.map_err(failed)?;
         broker.mode = broker.slots.mode;
         broker.filter = Filter::compile_for_nurseries();
         // Its own, since the host's numbers processes otherwise.
@@ -325,7 +338,7 @@ impl Broker {
             rustix::mount::mount("proc", "/proc", "proc", MountFlags::empty(), None)
                 .step("mounting /proc")
         };
-        proc().map_err(Reply::Failed)?;
+        proc().map_err(failed)?;
         broker.slots.proc = "/proc".to_owned();
         Ok(broker)
     }
@@ -370,6 +383,7 @@ impl Broker {
             mode,
             files: mode,
             tree,
+            moves: Err("nobody asked for it".to_owned()),
             filter,
             owner,
             idmap,
@@ -405,7 +419,7 @@ impl Broker {
                 return Ok(());
             };
             let done = match order {
-                Order::Create { spec, how } => self.create(&spec, how, fds),
+                Order::Create { spec, how } => self.create(&spec, how),
                 Order::Attach { mounts, tmp_bytes } => self.attach(&mounts, tmp_bytes, &fds),
             };
             let sent = match done {
@@ -488,15 +502,10 @@ impl Broker {
         });
     }
 
-    fn create(
-        &mut self,
-        spec: &Spec,
-        how: How,
-        doors: Vec<OwnedFd>,
-    ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
+    fn create(&mut self, spec: &Spec, how: How) -> Result<(Reply, Vec<OwnedFd>), Fault> {
         rootfs::make_targets(spec, self.files, self.owner)?;
         let slot = self.slots.take()?;
-        let made = self.create_in(slot, spec, how, doors);
+        let made = self.create_in(slot, spec, how);
         if made.is_err() {
             self.slots.free.push(slot);
         }
@@ -508,7 +517,6 @@ impl Broker {
         slot: usize,
         spec: &Spec,
         how: How,
-        doors: Vec<OwnedFd>,
     ) -> Result<(Reply, Vec<OwnedFd>), Fault> {
         let (root, id) = (Path::new(HOST), self.next_id);
         self.next_id += 1;
@@ -517,11 +525,7 @@ impl Broker {
         self.wait_for(&lease, id).step("epoll")?;
         let name = format!("{}-{id}", spec.name);
         let group = self.tree.create(root, &name, spec)?;
-        let doors = match &group {
-            Some(group) => doors::open(Some(group), root),
-            None => Ok(doors),
-        };
-        let made = doors.and_then(|doors| self.fork(spec, how, slot, id, group.as_ref(), doors));
+        let made = self.fork(spec, how, slot, id, group.as_ref());
         if let (Err(_), Some(group)) = (&made, &group) {
             group.remove(root);
         }
@@ -587,7 +591,6 @@ impl Broker {
         slot: usize,
         id: u64,
         group: Option<&Group>,
-        doors: Vec<OwnedFd>,
     ) -> Result<(Pid, OwnedFd, OwnedFd, OwnedFd), Fault> {
         let (control_there, control) = channel::pair().step("socketpair")?;
         let (go, go_there) =
@@ -599,7 +602,7 @@ impl Broker {
             }
             None => None,
         };
-        let mut seed = Seed {
+        let seed = Seed {
             spec,
             mode: self.mode,
             files: self.files,
@@ -608,7 +611,6 @@ impl Broker {
             control,
             go,
             userns: self.slots.user_namespace(slot)?,
-            doors,
             parted: self.parted.1.as_fd(),
             filter: &self.filter,
             best_effort: !how.outside.unwrap_or(group.is_some()),
@@ -622,16 +624,24 @@ impl Broker {
         let trees = rootfs::own_trees(spec, self.idmap.as_ref().map(AsFd::as_fd))?;
         let made = self.away(&self.enclosure, || {
             match sys::clone3(flags | sys::CLONE_FILES, unified).step("clone3")? {
-                None => init::run(&mut seed, trees),
+                None => init::run(&seed, trees),
                 // What is the clone's too must not be closed yet.
                 Some((pid, pidfd)) => Ok((pid, pidfd, trees)),
             }
         })?;
         let (pid, pidfd, trees) = made?;
+        let attached = match group {
+            Some(group) if unified.is_none() => {
+                group.attach(Path::new(HOST), pid.as_raw_nonzero().get())
+            }
+            _ => Ok(()),
+        };
         let parted = self.wait_until_parted(&pidfd);
         drop((seed, trees));
         let (pidfd, go_there) = (kept(pidfd), kept(go_there));
-        let watched = parted.and_then(|()| self.wait_for(&pidfd, id).step("epoll"));
+        let watched = parted
+            .and(attached)
+            .and_then(|()| self.wait_for(&pidfd, id).step("epoll"));
         let started = watched.and_then(|()| match how.outside {
             Some(_) => Ok(()),
             None => rustix::io::write(&go_there, b"g")

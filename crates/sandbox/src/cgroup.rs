@@ -291,7 +291,7 @@ impl Group {
     }
 
     /// Its folders, one in each hierarchy.
-    pub fn dirs(&self) -> Vec<&Path> {
+    fn dirs(&self) -> Vec<&Path> {
         match self {
             Group::V2 { dir } => vec![dir],
             Group::V1 {
@@ -306,15 +306,6 @@ impl Group {
             Group::V2 { dir } => Some(dir),
             Group::V1 { .. } => None,
         }
-    }
-
-    /// Whether a process is in all of it.
-    pub fn holds(&self, root: &Path, pid: i32) -> bool {
-        let listed = |dir: &Path| {
-            let text = sys::read_file(&below(root, dir).join("cgroup.procs")).unwrap_or_default();
-            text.lines().any(|line| line.parse() == Ok(pid))
-        };
-        self.dirs().into_iter().all(listed)
     }
 
     /// Moves a process in.
@@ -590,7 +581,7 @@ fn mount_points<'a>(
     })
 }
 
-pub(crate) fn below(root: &Path, path: &Path) -> PathBuf {
+fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 

@@ -1,5 +1,6 @@
 //! SEQPACKET sockets that carry one JSON message and some descriptors per packet.
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,6 +36,12 @@ impl Fault {
 
     pub fn source(&self) -> io::Error {
         io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.step, self.source())
     }
 }
 

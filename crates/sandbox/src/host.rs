@@ -13,7 +13,6 @@ use crate::broker::{How, Ids, Nursery, Order, Reply};
 use crate::cgroup::{Charge, Group, OutsideGroup, Tree};
 use crate::channel::{self, Fault};
 use crate::child::{Child, Poised};
-use crate::doors;
 use crate::init::{Answer, Request};
 use crate::line::Line;
 use crate::probe::Probe;
@@ -42,6 +41,7 @@ struct Shared {
     mode: Mode,
     limits: Limits,
     tree: Tree,
+    slow_moves: Option<String>,
     warden: Warden,
     /// Which blocks of host ids nurseries have.
     blocks: Mutex<Vec<bool>>,
@@ -138,9 +138,14 @@ impl Host {
     ) -> Result<(Host, OwnedFd), Error> {
         let mut broker = Line::start(config, false, nursery)?;
         let (reply, fds) = broker.answer()?;
-        let (mode, limits, tree) = match reply {
-            Reply::Hello { mode, limits, tree } => (mode, limits, tree),
-            other => return Err(broker.refused(other)),
+        let Reply::Hello {
+            mode,
+            limits,
+            tree,
+            slow_moves,
+        } = reply
+        else {
+            return Err(broker.refused(reply));
         };
         let enclosure = fds.into_iter().next().ok_or(Error::BrokerGone)?;
         let host = Host {
@@ -150,6 +155,7 @@ impl Host {
                 mode,
                 limits,
                 tree,
+                slow_moves,
                 warden: Warden::start(),
                 blocks: Mutex::default(),
                 parent,
@@ -192,6 +198,11 @@ impl Host {
         &self.shared.limits
     }
 
+    /// Why a process waits for milliseconds until it is under its limits, where it does.
+    pub fn slow_moves(&self) -> Option<&str> {
+        self.shared.slow_moves.as_deref()
+    }
+
     /// Builds a sandbox without processes. Blocks for about a millisecond.
     pub fn create(&self, spec: Spec) -> Result<Sandbox, Error> {
         self.build(spec, false)
@@ -212,12 +223,7 @@ impl Host {
                 zygote,
             },
         };
-        let doors = outside_group.as_ref().map(|outside| &outside.0);
-        let doors = doors::open(doors, Path::new("/")).map_err(|fault| io_error(&fault))?;
-        let (reply, fds) = {
-            let doors: Vec<BorrowedFd<'_>> = doors.iter().map(AsFd::as_fd).collect();
-            self.broker().ask(&order, &doors)?
-        };
+        let (reply, fds) = self.broker().ask(&order, &[])?;
         let (mut init, group) = match reply {
             Reply::Created { init, group } => (init, group),
             Reply::Failed(fault) => return Err(setup(&fault)),
@@ -232,7 +238,7 @@ impl Host {
             let go = fds.next().ok_or(Error::BrokerGone)?;
             init = pid_of(&pidfd)?;
             group = outside_group.as_ref().map(|outside| outside.0.clone());
-            if let Some(group) = group.as_ref().filter(|_| doors.is_empty()) {
+            if let Some(group) = &group {
                 let attached = group.attach(Path::new("/"), init);
                 attached.map_err(|fault| io_error(&fault))?;
             }

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use crate::broker::How;
 use crate::channel::{self, Fault, Step};
 use crate::confine;
-use crate::doors;
 use crate::filter::Filter;
 use crate::rootfs;
 use crate::route;
@@ -81,8 +80,6 @@ pub(crate) struct Seed<'a> {
     /// From the broker: one byte when it may go on; hung up when the broker dies.
     pub go: OwnedFd,
     pub userns: OwnedFd,
-    /// By which it moves into its cgroup, unless it was cloned into it or is moved.
-    pub doors: Vec<OwnedFd>,
     /// Told by one byte when the clone has a table of descriptors of its own.
     pub parted: BorrowedFd<'a>,
     pub filter: &'a Filter,
@@ -94,7 +91,7 @@ pub(crate) struct Seed<'a> {
 const NAMESPACES: &[&str] = &["pid", "net", "ipc", "uts", "cgroup"];
 
 /// Runs in the clone; never returns to the broker's code. `trees` are what [`Spec::mounts`] will mount.
-pub(crate) fn run(seed: &mut Seed<'_>, trees: Vec<OwnedFd>) -> ! {
+pub(crate) fn run(seed: &Seed<'_>, trees: Vec<OwnedFd>) -> ! {
     // A panic must not unwind into the broker's loop, which this process has a copy of.
     let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match build(seed, trees) {
         Ok((files, children)) => {
@@ -117,7 +114,7 @@ pub(crate) fn run(seed: &mut Seed<'_>, trees: Vec<OwnedFd>) -> ! {
     sys::exit_now(end.unwrap_or(101));
 }
 
-fn build(seed: &mut Seed<'_>, trees: Vec<OwnedFd>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
+fn build(seed: &Seed<'_>, trees: Vec<OwnedFd>) -> Result<(Vec<OwnedFd>, OwnedFd), Fault> {
     // For people who look at the list of processes; nothing depends on it.
     let _ = rustix::thread::set_name(c"mayfly-init");
     let spec = seed.spec;
@@ -127,7 +124,7 @@ fn build(seed: &mut Seed<'_>, trees: Vec<OwnedFd>) -> Result<(Vec<OwnedFd>, Owne
         seed.userns.as_raw_fd(),
         2,
     ];
-    keep.extend(trees.iter().chain(&seed.doors).map(AsRawFd::as_raw_fd));
+    keep.extend(trees.iter().map(AsRawFd::as_raw_fd));
     let parted = seed.parted.as_raw_fd();
     sys::part_with_all_except(&keep, || sys::write_raw(parted, b"p"))
         .step("closing descriptors")?;
@@ -141,10 +138,7 @@ fn build(seed: &mut Seed<'_>, trees: Vec<OwnedFd>) -> Result<(Vec<OwnedFd>, Owne
                 errno: libc::EPIPE,
             });
         }
-        _ => {
-            doors::enter(std::mem::take(&mut seed.doors))?;
-            sys::unshare(libc::CLONE_NEWCGROUP).step("cgroup namespace")?;
-        }
+        _ => sys::unshare(libc::CLONE_NEWCGROUP).step("cgroup namespace")?,
     }
     let tmp = rootfs::furnish(spec, trees, seed.files, seed.owner)?;
     let mounts = rootfs::mount_namespace(Path::new("/"))?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::Hello;
 use crate::cgroup::Tree;
+use crate::moves;
 use crate::spec::Limits;
 use crate::sys;
 
@@ -80,6 +81,7 @@ pub(crate) fn look(hello: &Hello) -> Probe {
         findings: vec![
             namespaces(),
             cgroups(hello),
+            moves(),
             landlock(),
             seccomp(),
             overlay(),
@@ -172,6 +174,19 @@ fn cgroups(hello: &Hello) -> Finding {
                 Some(advice),
             )
         }
+    }
+}
+
+fn moves() -> Finding {
+    let name = "moving processes under their limits";
+    match moves::is_known() {
+        Ok(()) => finding(name, Level::Good, "at once (favordynmods)", None),
+        Err(fault) => finding(
+            name,
+            Level::Weaker,
+            format!("5 to 10 ms after a pause: {fault}"),
+            Some("run as root, on Linux 6.0 or newer".to_owned()),
+        ),
     }
 }
 

@@ -21,7 +21,6 @@ use rustix::process::PidfdFlags;
 
 use crate::channel;
 use crate::child::Child;
-use crate::doors;
 use crate::host::{Host, Sandbox, io_error};
 use crate::inspect;
 use crate::spec::{Error, Late, Process, Spec};
@@ -34,14 +33,12 @@ const FORK_WAIT: Duration = Duration::from_secs(5);
 pub const RESTING_MILLIS: u32 = 50;
 /// Largest message of a zygote.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Descriptors that go along with an order to fork: two of ours, two of the program's, seven namespaces, and the doors of a
-/// cgroup.
+/// Descriptors that go along with an order to fork: two of ours, two of the program's, and seven namespaces.
 const FDS_MAX: usize = 16;
 
 /// A process that forks on demand.
 pub struct Zygote {
     sandbox: Sandbox,
-    trusted: bool,
     channel: Mutex<OwnedFd>,
     /// Forks under way; none while its program may have a CPU of its own.
     forks: Mutex<Option<usize>>,
@@ -60,16 +57,8 @@ pub struct Outputs<'a> {
 }
 
 impl Host {
-    /// Starts a zygote in a nursery, in a sandbox of its own without network. Its program gets [`ZYGOTE_FD`]. One that is
-    /// `trusted` runs nobody's code but ours, and its forks move into their cgroups by themselves. Another could keep the right to
-    /// do so, and go on under the limits of a sandbox when that is not used.
-    pub fn zygote(
-        &self,
-        spec: Spec,
-        late: Late,
-        mut process: Process,
-        trusted: bool,
-    ) -> Result<Zygote, Error> {
+    /// Starts a zygote in a nursery, in a sandbox of its own without network. Its program gets [`ZYGOTE_FD`].
+    pub fn zygote(&self, spec: Spec, late: Late, mut process: Process) -> Result<Zygote, Error> {
         process.check()?;
         let sandbox = self.build(spec, true)?;
         sandbox.attach(late)?;
@@ -82,7 +71,6 @@ impl Host {
         sandbox.exec(process)?;
         Ok(Zygote {
             sandbox,
-            trusted,
             channel: Mutex::new(channel),
             forks: Mutex::new(None),
         })
@@ -142,12 +130,9 @@ impl Zygote {
             mounts.as_fd(),
         ];
         fds.extend(namespaces.iter().map(AsFd::as_fd));
-        let group = sandbox.group().filter(|_| self.trusted);
-        let doors = doors::open(group, Path::new("/")).map_err(|fault| io_error(&fault))?;
-        fds.extend(doors.iter().map(AsFd::as_fd));
         self.order(&fds, if ahead { AHEAD } else { AWAITED })
             .map_err(failed)?;
-        drop((ready_there, end_there, doors));
+        drop((ready_there, end_there));
         if !channel::wait_readable(&ready, Some(FORK_WAIT)).map_err(failed)? {
             return Err(Error::Timeout);
         }
@@ -259,16 +244,10 @@ fn hello(ready: &OwnedFd) -> Option<i32> {
 }
 
 impl Sandbox {
-    /// Moves a process that has entered it under its limits, unless it is there.
+    /// Moves a process that has entered it under its limits.
     fn take_in(&self, pid: i32) -> Result<(), Error> {
         self.started();
-        let root = Path::new("/");
-        match self.group() {
-            Some(group) if !group.holds(root, pid) => {
-                let attached = group.attach(root, pid);
-                attached.map_err(|fault| io_error(&fault))
-            }
-            _ => Ok(()),
-        }
+        let attached = self.group().map(|group| group.attach(Path::new("/"), pid));
+        attached.unwrap_or(Ok(())).map_err(|fault| io_error(&fault))
     }
 }

@@ -72,7 +72,7 @@ fn a_hostile_fork_of_a_template_stays_inside() {
         tmp_bytes: spec.tmp_bytes,
         memory_bytes: spec.memory_bytes,
     };
-    let zygote = nursery.zygote(spec, late, program, false).unwrap();
+    let zygote = nursery.zygote(spec, late, program).unwrap();
     assert!(zygote.message(LONG).is_some());
     let sandbox = nursery.create(stage.spec()).unwrap();
     let (mut read, write) = std::io::pipe().unwrap();
