@@ -120,7 +120,8 @@ pub(crate) struct Environment {
     stop: CancellationToken,
     /// Ends the tasks of this environment when it is dropped, however that happens.
     _stop_guard: DropGuard,
-    _room: Room,
+    /// Until it makes way for another.
+    room: Option<Room>,
 }
 
 /// Tells when a process is gone.
@@ -272,7 +273,7 @@ impl Environment {
             door,
             _stop_guard: stop_guard,
             stop,
-            _room: room,
+            room: Some(room),
         };
         if restored {
             environment.log.restore_start(spec, &name);
@@ -709,6 +710,18 @@ impl Environment {
         while let Some(Ok(_)) = futures_util::FutureExt::now_or_never(self.listener.accept()) {}
         self.handle.dead.store(false, Ordering::Release);
         reset
+    }
+
+    /// Makes way for another, which need not wait: its processes are killed here, and what is left is taken down meanwhile.
+    /// Extensions have to be told first, and are waited for.
+    pub(crate) async fn make_way(mut self) {
+        if self.has_extensions() {
+            return self.stop("spindown").await;
+        }
+        self.handle.sandbox.kill();
+        self.room = None;
+        let tasks = self.shared.tasks.clone();
+        tasks.spawn(self.stop("spindown"));
     }
 
     /// Tells extensions, waits for them, and takes everything down.

@@ -22,7 +22,7 @@ use crate::pressure;
 use crate::provision::Provisions;
 use crate::slots::{self, Slots};
 use crate::spec::{Refusal, ThrottleReason};
-use crate::templates::{self, Templates};
+use crate::templates::{self, Template, Templates};
 use crate::turns::Turns;
 use crate::zygotes::Zygotes;
 
@@ -127,7 +127,7 @@ impl Shared {
                 return Ok(room);
             }
             match self.pool.take_oldest() {
-                Some(idle) => idle.environment.stop("spindown").await,
+                Some(idle) => idle.environment.make_way().await,
                 None => break,
             }
         }
@@ -176,7 +176,17 @@ impl Shared {
     /// Ends the templates of revisions, and the slots that wait for them.
     pub(crate) fn retire_ahead(self: &Arc<Self>, key_prefix: &str) {
         let templates = self.templates.retire(key_prefix);
-        let waiting = self.slots.retire(key_prefix);
+        self.take_down(&[key_prefix], templates);
+    }
+
+    /// Takes down templates that are not wanted any more, with the slots of these revisions.
+    pub(crate) fn take_down<K: AsRef<str>>(
+        self: &Arc<Self>,
+        key_prefixes: &[K],
+        templates: Vec<Arc<Template>>,
+    ) {
+        let waiting = key_prefixes.iter().map(K::as_ref);
+        let waiting: Vec<_> = waiting.flat_map(|key| self.slots.retire(key)).collect();
         if templates.is_empty() && waiting.is_empty() {
             return;
         }

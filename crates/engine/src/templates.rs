@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use sandbox::{Host, Process, Zygote};
+use sandbox::{Host, Late, Process, Zygote};
 use serde::Deserialize;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -28,8 +28,15 @@ use crate::variables::runtime_variables;
 pub(crate) const PREPARE_LIMIT_MIN: Duration = Duration::from_secs(130);
 /// Most templates at once.
 const TEMPLATES_MAX: usize = 64;
-/// The part of the memory budget that all of them may take, each counted with its function's MemorySize.
+/// The part of the memory budget that all of them may take.
 const TEMPLATES_BUDGET_DIVISOR: u64 = 2;
+/// What a fork leaves with its template: the pages that it copies until it is under its own limits, and the kernel's books.
+const FORK_BYTES: u64 = 1 << 20;
+/// The part of what a template holds that the page tables of a fork take.
+const PAGE_TABLES_DIVISOR: u64 = 128;
+/// A template that was not used for so long makes way for one that a call would have used. For the one of a version that is
+/// being published the one that was used least lately does in any case.
+const UNUSED: Duration = Duration::from_mins(10);
 /// How often the making of a template looks whether it is still wanted.
 const WANTED_TICK: Duration = Duration::from_millis(100);
 /// What a template has instead of credentials; `mayfly_zygote.py` looks for it.
@@ -46,21 +53,29 @@ pub(crate) struct Template {
 }
 
 enum State {
-    Making(Cost),
-    Ready(Cost, Arc<Template>),
+    /// Init may take its function's MemorySize.
+    Making {
+        memory_bytes: u64,
+    },
+    Ready(Kept),
     Refused,
 }
 
-/// What a template may hold.
-#[derive(Clone, Copy)]
-struct Cost {
-    memory_mb: u64,
+/// A template, and what is known of it.
+struct Kept {
+    template: Arc<Template>,
+    /// What it may hold.
+    memory_bytes: u64,
+    /// When a call last wanted it, by [`Shared::now`].
+    used: Duration,
 }
 
 impl State {
-    fn memory_mb(&self) -> Option<u64> {
+    fn memory_bytes(&self) -> Option<u64> {
         match self {
-            State::Making(cost) | State::Ready(cost, _) => Some(cost.memory_mb),
+            State::Making { memory_bytes } | State::Ready(Kept { memory_bytes, .. }) => {
+                Some(*memory_bytes)
+            }
             State::Refused => None,
         }
     }
@@ -101,15 +116,25 @@ impl Templates {
         if !spec.wants_template() {
             return None;
         }
-        match self.states().get(&spec.key) {
-            Some(State::Ready(_, template)) => return Some(template.clone()),
-            Some(State::Making(_) | State::Refused) => return None,
+        match self.states().get_mut(&spec.key) {
+            Some(State::Ready(kept)) => {
+                kept.used = shared.now();
+                return Some(kept.template.clone());
+            }
+            Some(State::Making { .. } | State::Refused) => return None,
             None => {}
         }
         let (owned, spec) = (shared.clone(), spec.clone());
         shared.tasks.spawn(async move {
-            // Why there is none has been logged, and environments do without.
-            let _ = make(&owned, &spec).await;
+            if let Err(why) = make(&owned, &spec, UNUSED).await {
+                // Environments do without.
+                tracing::debug!(
+                    function = spec.name,
+                    version = spec.version,
+                    why,
+                    "no template"
+                );
+            }
         });
         None
     }
@@ -117,16 +142,8 @@ impl Templates {
     /// Forgets those whose key begins so. Environments that were forked of them go on.
     pub(crate) fn retire(&self, key_prefix: &str) -> Vec<Arc<Template>> {
         let mut states = self.states();
-        let keys: Vec<String> = states.keys().cloned().collect();
-        let gone = keys.iter().filter(|key| key.starts_with(key_prefix));
-        gone.filter_map(|key| match states.remove(key) {
-            Some(State::Ready(_, template)) => {
-                template.retired.store(true, Ordering::Release);
-                Some(template)
-            }
-            _ => None,
-        })
-        .collect()
+        let gone = states.extract_if(|key, _| key.starts_with(key_prefix));
+        gone.filter_map(|(_, state)| state.end()).collect()
     }
 
     /// Gives up one that ended by itself.
@@ -134,7 +151,7 @@ impl Templates {
         template.retired.store(true, Ordering::Release);
         let mut states = self.states();
         if let Some(state) = states.get_mut(key)
-            && matches!(state, State::Ready(_, known) if Arc::ptr_eq(known, template))
+            && matches!(state, State::Ready(kept) if Arc::ptr_eq(&kept.template, template))
         {
             *state = State::Refused;
         }
@@ -148,34 +165,47 @@ impl Templates {
 
     /// Whether one is still being made for a version that is there.
     fn is_wanted(&self, key: &str) -> bool {
-        matches!(self.states().get(key), Some(State::Making(_)))
+        matches!(self.states().get(key), Some(State::Making { .. }))
     }
 
-    /// Claims the making of one.
-    fn begin(&self, spec: &FunctionSpec) -> Begun {
+    /// Claims the making of one, and room for it. Templates that no call has wanted for `unused` make way, those that were
+    /// used least lately first.
+    fn begin(&self, shared: &Shared, spec: &FunctionSpec, unused: Duration) -> Begun {
         let mut states = self.states();
         match states.get(&spec.key) {
             None => {}
-            Some(State::Ready(..)) => return Begun::Ready,
-            Some(State::Making(_)) => return Begun::Without("it is being made"),
+            Some(State::Ready(_)) => return Begun::Ready,
+            Some(State::Making { .. }) => return Begun::Without("it is being made"),
             Some(State::Refused) => return Begun::Without("it was refused before"),
         }
-        let memory_mb = u64::from(spec.memory_mb);
-        states.insert(spec.key.clone(), State::Making(Cost { memory_mb }));
-        Begun::Mine(Cost { memory_mb })
-    }
-
-    /// Why there is no room for one that has been claimed.
-    fn overdraft(&self, memory_mb_max: u64) -> Option<&'static str> {
-        let states = self.states();
-        let costs = || states.values().filter_map(State::memory_mb);
-        if costs().count() > TEMPLATES_MAX {
-            Some("there are too many templates")
-        } else if costs().sum::<u64>() > memory_mb_max / TEMPLATES_BUDGET_DIVISOR {
-            Some("templates have their part of the memory already")
-        } else {
-            None
+        let memory_bytes = u64::from(spec.memory_mb) << 20;
+        let budget = (shared.config.memory_mb_max << 20) / TEMPLATES_BUDGET_DIVISOR;
+        let held: Vec<u64> = states.values().filter_map(State::memory_bytes).collect();
+        let (mut count, mut sum) = (held.len() + 1, held.iter().sum::<u64>() + memory_bytes);
+        let mut idle: Vec<(Duration, u64, String)> = states
+            .iter()
+            .filter_map(|(key, state)| match state {
+                State::Ready(kept) => Some((kept.used, kept.memory_bytes, key.clone())),
+                _ => None,
+            })
+            .filter(|(used, ..)| shared.now().saturating_sub(*used) >= unused)
+            .collect();
+        idle.sort();
+        let mut idle = idle.into_iter();
+        let mut make_way = Vec::new();
+        while count > TEMPLATES_MAX || sum > budget {
+            let Some((_, bytes, key)) = idle.next() else {
+                return Begun::Without("templates have their part of the memory already");
+            };
+            (count, sum) = (count - 1, sum - bytes);
+            make_way.push(key);
         }
+        let gone = make_way
+            .iter()
+            .filter_map(|key| states.remove(key)?.end())
+            .collect();
+        states.insert(spec.key.clone(), State::Making { memory_bytes });
+        Begun::Mine(make_way, gone)
     }
 
     /// Keeps what was made, unless the version was retired meanwhile.
@@ -196,9 +226,23 @@ impl Templates {
     }
 }
 
+impl State {
+    /// The template, if there is one, of which nothing is forked from here on.
+    fn end(self) -> Option<Arc<Template>> {
+        match self {
+            State::Ready(Kept { template, .. }) => {
+                template.retired.store(true, Ordering::Release);
+                Some(template)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What came of the wish to make one.
 enum Begun {
-    Mine(Cost),
+    /// It is ours to make, and these made way for it.
+    Mine(Vec<String>, Vec<Arc<Template>>),
     Ready,
     /// There is none, and it is not ours to make.
     Without(&'static str),
@@ -210,9 +254,17 @@ pub(crate) async fn prepare(
     shared: &Arc<Shared>,
     spec: &Arc<FunctionSpec>,
 ) -> Result<Prepared, Unprepared> {
-    let (init_duration, template) = match make(shared, spec).await {
+    let (init_duration, template) = match make(shared, spec, Duration::ZERO).await {
         Ok(init_duration) => (init_duration, Ok(())),
-        Err(why) => (crate::invoke::init_ahead(shared, spec).await?, Err(why)),
+        Err(why) => {
+            tracing::info!(
+                function = spec.name,
+                version = spec.version,
+                why,
+                "no template"
+            );
+            (crate::invoke::init_ahead(shared, spec).await?, Err(why))
+        }
     };
     Ok(Prepared {
         init_duration,
@@ -222,26 +274,34 @@ pub(crate) async fn prepare(
 
 /// Makes the template of a version, and tells how long its init took or why there is none. The function's log has been
 /// told by then.
-async fn make(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<Duration, String> {
+async fn make(
+    shared: &Arc<Shared>,
+    spec: &Arc<FunctionSpec>,
+    unused: Duration,
+) -> Result<Duration, String> {
     let templates = &shared.templates;
-    let cost = match templates.begin(spec) {
-        Begun::Mine(cost) => cost,
+    match templates.begin(shared, spec, unused) {
+        Begun::Mine(keys, gone) => shared.take_down(&keys, gone),
         Begun::Ready => return Ok(Duration::ZERO),
         Begun::Without(why) => return Err(why.to_owned()),
-    };
+    }
     let began = Instant::now();
     let made = match Nursery::new(shared, spec) {
         Ok(nursery) => nursery.rear(shared, spec).await,
         Err(error) => Err(error.to_string()),
     };
     let state = match &made {
-        Ok(template) => State::Ready(cost, template.clone()),
+        Ok((template, memory_bytes)) => State::Ready(Kept {
+            template: template.clone(),
+            memory_bytes: *memory_bytes,
+            used: shared.now(),
+        }),
         Err(_) => State::Refused,
     };
     let kept = templates.end(&spec.key, state);
     match made? {
-        template if kept => shared.slots.expect(&Kind::of_template(spec, template)),
-        unwanted => {
+        (template, _) if kept => shared.slots.expect(&Kind::of_template(spec, template)),
+        (unwanted, _) => {
             dispose(vec![unwanted]).await;
             return Err("its version has gone".to_owned());
         }
@@ -280,12 +340,12 @@ impl Nursery {
         })
     }
 
-    /// Runs init, and tells the log what came of it.
+    /// Runs init, and tells the log what came of it: a template, and what it may hold.
     async fn rear(
         self,
         shared: &Arc<Shared>,
         spec: &Arc<FunctionSpec>,
-    ) -> Result<Arc<Template>, String> {
+    ) -> Result<(Arc<Template>, u64), String> {
         let Nursery {
             name,
             log,
@@ -296,29 +356,25 @@ impl Nursery {
         let (owned, for_making) = (shared.clone(), spec.clone());
         let stream = log.stream().to_owned();
         let began = Instant::now();
-        let made = match shared.templates.overdraft(shared.config.memory_mb_max) {
-            Some(why) => Err(Without::Refused(why.to_owned())),
-            None => tokio::task::spawn_blocking(move || {
-                start(&owned, &for_making, &name, &stream, &pipes)
-            })
-            .await
-            .map_err(|error| error.to_string())?,
-        };
+        let made =
+            tokio::task::spawn_blocking(move || start(&owned, &for_making, &name, &stream, &pipes));
+        let made = made.await.map_err(|error| error.to_string())?;
         log.drain_to_end();
         let why = match made {
-            Ok((host, zygote)) => {
+            Ok((host, zygote, memory_bytes)) => {
                 log.init_report(&InitReport {
                     duration: began.elapsed(),
                     phase: "init",
                     status: Status::Success,
                     error_type: None,
                 });
-                return Ok(Arc::new(Template {
+                let template = Template {
                     host,
                     zygote,
                     retired: AtomicBool::new(false),
                     _watch: Some(watch),
-                }));
+                };
+                return Ok((Arc::new(template), memory_bytes));
             }
             Err(Without::Unwanted) => return Err("its version has gone".to_owned()),
             Err(Without::Refused(why)) => why,
@@ -327,24 +383,18 @@ impl Nursery {
         log.advice(&format!(
             "Mayfly: no template, so every environment runs init itself: {why}."
         ));
-        tracing::info!(
-            function = spec.name,
-            version = spec.version,
-            why,
-            "no template"
-        );
         Err(why)
     }
 }
 
-/// Starts the nursery and the process, and waits until its init is over. Blocks.
+/// Starts the nursery and the process, and waits until its init is over; tells what it may hold from there on. Blocks.
 fn start(
     shared: &Shared,
     spec: &FunctionSpec,
     name: &str,
     stream: &str,
     pipes: &crate::log::Pipes,
-) -> Result<(Host, Zygote), Without> {
+) -> Result<(Host, Zygote, u64), Without> {
     let refused = |error: &dyn std::fmt::Display| Without::Refused(error.to_string());
     if !spec.runtime.forks {
         return Err(refused(&format!("{} cannot be forked", spec.runtime.id)));
@@ -393,12 +443,26 @@ fn start(
     match serde_json::from_slice(&message) {
         Ok(Word::Ready(_)) => {
             zygote.rest();
-            Ok((host, zygote))
+            let memory_bytes = settle(shared, spec, &zygote).map_err(|error| refused(&error))?;
+            Ok((host, zygote, memory_bytes))
         }
         Ok(Word::Refused(why)) => Err(Without::Refused(why)),
         Ok(Word::Error(_)) => Err(Without::Init),
         Err(error) => Err(refused(&error)),
     }
+}
+
+/// Lets a template whose init is over hold what it does, with room for as many forks as there may be.
+fn settle(shared: &Shared, spec: &FunctionSpec, zygote: &Zygote) -> Result<u64, sandbox::Error> {
+    let held = zygote.sandbox().usage()?.memory_bytes;
+    let forks = shared.config.memory_mb_max / u64::from(spec.memory_mb.max(1));
+    let memory_bytes = held + forks * (FORK_BYTES + held / PAGE_TABLES_DIVISOR);
+    zygote.sandbox().attach(Late {
+        mounts: Vec::new(),
+        memory_bytes,
+        ..late(shared, spec)
+    })?;
+    Ok(memory_bytes)
 }
 
 fn placeholder() -> Grant {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::{FunctionSpec, Initialization, Refusal};
 
 use crate::bed::Bed;
+use crate::prediction::Minutes;
 
 fn snap(bed: &Bed, code: &str) -> Arc<FunctionSpec> {
     let mut spec = bed.function(code);
@@ -17,6 +18,11 @@ fn snap(bed: &Bed, code: &str) -> Arc<FunctionSpec> {
 async fn prepared(bed: &Bed, spec: &Arc<FunctionSpec>) {
     let prepared = bed.engine.prepare(spec.clone()).await.unwrap();
     assert_eq!(prepared.template, Ok(()), "{}", bed.recorder.text());
+}
+
+async fn is_restored(bed: &Bed, spec: &Arc<FunctionSpec>) -> bool {
+    let answer = bed.invoke(spec, "{}").await;
+    answer.0.report.restore_duration.is_some()
 }
 
 /// What the answers of `count` environments at once are.
@@ -220,21 +226,60 @@ def handler(event, context):
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn templates_take_half_of_the_memory_at_most() {
-    let bed = Bed::with(|config| config.memory_mb_max = 600);
-    let spec = snap(&bed, "def handler(event, context): return 1");
-    let sized = |memory_mb| {
+async fn templates_take_half_of_the_memory_at_most_and_make_way() {
+    let minutes = Minutes::default();
+    let bed = Bed::with(|config| {
+        config.memory_mb_max = 700;
+        config.clock = minutes.clock();
+    });
+    let code = "held = b'x' * (150 << 20)\ndef handler(event, context): return len(held) >> 20";
+    let spec = snap(&bed, code);
+    let version = |number: u32, memory_mb| {
         Arc::new(FunctionSpec {
             memory_mb,
-            key: format!("{}{memory_mb}/", spec.key),
+            key: format!("{}{number}/", spec.key),
             ..FunctionSpec::clone(&spec)
         })
     };
-    prepared(&bed, &sized(200)).await;
-    let second = bed.engine.prepare(sized(128)).await.unwrap();
-    assert!(second.template.unwrap_err().contains("part of the memory"));
-    bed.invoke(&sized(128), "1").await.gives("1");
-    prepared(&bed, &sized(100)).await;
+    let (first, second) = (version(1, 250), version(2, 250));
+    prepared(&bed, &first).await;
+    // It holds less than its MemorySize, and still there is no room for both: the one that was used least lately goes.
+    prepared(&bed, &second).await;
+    assert_eq!(bed.engine.templates(), 1);
+    assert!(is_restored(&bed, &second).await);
+    // A call does not take away what was used just now, and its environment runs init itself.
+    assert!(!is_restored(&bed, &first).await);
+    minutes.pass(10);
+    bed.engine.retire_environments("");
+    while !is_restored(&bed, &first).await {
+        bed.engine.retire_environments("");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(bed.engine.templates(), 1);
+    let large = bed.engine.prepare(version(3, 351)).await.unwrap();
+    assert!(large.template.unwrap_err().contains("part of the memory"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_outlives_many_forks() {
+    let bed = Arc::new(Bed::with(|config| config.memory_mb_max = 128 * 41));
+    // What forks leave with their template is charged to it, and this one has hardly any room.
+    let code = "
+import time
+held = b'x' * (100 << 20)
+def handler(event, context):
+    time.sleep(1)
+    return 1
+";
+    let spec = Arc::new(FunctionSpec {
+        memory_mb: 128,
+        ..FunctionSpec::clone(&snap(&bed, code))
+    });
+    prepared(&bed, &spec).await;
+    at_once(&bed, &spec, 40).await;
+    assert_eq!(bed.engine.templates(), 1);
+    let text = bed.recorder.text();
+    assert_eq!(text.matches("RESTORE_REPORT").count(), 40, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
