@@ -47,8 +47,7 @@ class Fault(Exception):
 class State(object):
     """What the log formatter and the context need to know about the moment."""
 
-    request_id = None
-    tenant_id = None
+    request_id = tenant_id = None
     # What every context says.
     context = None
     traces, trace, room = 0, None, None  # How many headers, and where they are kept once they are many; a fork has that ready.
@@ -104,16 +103,22 @@ class Bytecode(object):
     places = {}
     # Code that was read before it is needed, by the module's path.
     ahead = {}
+    late = False
 
     @classmethod
-    def forget(cls):
+    def begin(cls):
         cls.places, cls.ahead = {}, {}
+        cls.expect()
+
+    @classmethod
+    def expect(cls):
+        """There may be some that was not found before, for which the next import looks."""
+        if not PY2 and not sys.flags.optimize:
+            cls.late = True
+            loads_bytecode()
 
     @classmethod
     def find(cls):
-        """Finds what is there and was not found before."""
-        if PY2 or sys.flags.optimize:
-            return
         for file in cls.FILES:
             if file not in cls.places:
                 try:
@@ -123,19 +128,15 @@ class Bytecode(object):
                     continue
                 if number == sys.modules["_frozen_importlib_external"].MAGIC_NUMBER:
                     cls.places[file] = places
-                    loads_bytecode()
-
-    @classmethod
-    def read_ahead(cls, path):
-        code = cls.read(path)
-        if code is not None:
-            cls.ahead[path] = code
 
     @classmethod
     def read(cls, path):
         """The code of a module. None if there is none, or no more: the files may be deleted at any time."""
         if path in cls.ahead:
             return cls.ahead.pop(path)
+        if cls.late:
+            cls.late = False
+            cls.find()
         for file, places in cls.places.items():
             if path in places:
                 try:
@@ -822,11 +823,11 @@ def template(this):
         template.say(refused=str(refused))
         sys.exit(0)
     if template.serve():
-        parked.rehearse_invocation(this)
+        parked.rehearse_restore(this, template)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"], template.connected)
     template.take_on(parked.ask(api))
     # It may not have been made when the template was.
-    Bytecode.find()
+    Bytecode.expect()
     try:
         zygote.run_after_restore()
     except Exception:
@@ -872,8 +873,7 @@ def main():
 def prepare():
     """The function's surroundings, once its variables are known."""
     set_path()
-    Bytecode.forget()
-    Bytecode.find()
+    Bytecode.begin()
     log = Log()
     if "logging" not in sys.modules:
         sys.meta_path.insert(0, LoggingWatch(log))

@@ -98,7 +98,7 @@ class Restore(object):
         self.template.take_on(parked.ask(api))
         api.socket.close()
         # It may not have been made when the template was.
-        ours.Bytecode.find()
+        ours.Bytecode.expect()
 
 
 def be_template():
@@ -115,7 +115,7 @@ def be_template():
         if not hasattr(client, "restore_next"):
             refuse(template, "this version of AWS's client knows no snapshots")
         client.restore_next = lambda _client: restore()
-        ours.Bytecode.find()
+        ours.Bytecode.expect()
         run()
     except Exception:
         if restore.done:
@@ -142,7 +142,7 @@ class Surroundings(object):
     @staticmethod
     def prepare():
         sys.path.insert(0, os.getcwd())
-        ours.Bytecode.find()
+        ours.Bytecode.expect()
 
 
 class Compiled(object):

@@ -122,7 +122,9 @@ def read_ahead(main, handler):
     try:
         for end in range(1, len(names) + 1):
             spec = find(main, ".".join(names[:end]), path)
-            main.Bytecode.read_ahead(spec.origin)
+            code = main.Bytecode.read(spec.origin)
+            if code is not None:
+                main.Bytecode.ahead[spec.origin] = code
             path, found.specs[spec.name] = spec.submodule_search_locations, spec
     except Exception:
         return None
@@ -474,6 +476,16 @@ def rehearse_invocation(main):
     invoke(main, stage, None, lambda event, context: event)
     stage.close()
     main.set_trace_id(before)
+
+
+def rehearse_restore(main, template):
+    """The same in a fork of such an interpreter, whose assignment comes first."""
+    before, stage = dict(os.environ), Stage(main)
+    stage.will_say({}, json.dumps({"environment": dict(before, **values(ENVIRONMENTS))}))
+    template.set_variables(ask(stage.api)["environment"])
+    set_environ(dict(os.environ), before)
+    stage.close()
+    rehearse_invocation(main)
 
 
 def invoke(main, stage, log, handler):

@@ -404,11 +404,15 @@ class Template(object):
         if self.connected.recv(1) != b"g":
             os._exit(1)
 
-    def take_on(self, assignment):
-        """The environment variables of this environment, over those that init has seen or set."""
-        for name, value in assignment["environment"].items():
+    def set_variables(self, environment):
+        """Environment variables, over those that init has seen or set."""
+        for name, value in environment.items():
             if name != FRAMES_VARIABLE and self.given.get(name) != value:
                 os.environ[name] = value
+
+    def take_on(self, assignment):
+        """What this environment has of its own."""
+        self.set_variables(assignment["environment"])
         for name in [name for name, value in self.given.items() if value == PLACEHOLDER]:
             if os.environ.get(name) == PLACEHOLDER:
                 del os.environ[name]
