@@ -155,13 +155,18 @@ pub fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series>
     })
 }
 
-/// The first call of each of many versions with SnapStart.
+/// The first call of each of many versions with SnapStart, all of which are restored.
 pub fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
-    cold(server, starts, |count| publish(server, function, count))
+    let times = cold(server, starts, |count| publish(server, function, count))?;
+    server.expect_restores(function, starts)?;
+    Ok(times)
 }
 
-/// Publishes a version with SnapStart and names it.
+/// Publishes a version with SnapStart in place of the one before it, and names it.
 fn publish(server: &Mayfly, function: &str, count: usize) -> Result<String> {
+    if count > 0 {
+        server.delete_version(function, count)?;
+    }
     let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
     let change = serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
     server.configure(function, &change)?;
@@ -188,6 +193,7 @@ fn on_demand(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
         let status = first.join().map_err(|_| anyhow!("a client panicked"))??;
         ensure!(status == 200, "the first call answered {status}");
     }
+    server.expect_restores(function, 2 * starts)?;
     Ok(Series::of(times))
 }
 

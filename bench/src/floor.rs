@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -41,6 +41,8 @@ pub struct Floors {
     pub f1: Floor,
     /// A byte to another process and back over a Unix socket, on one CPU.
     pub f3: Floor,
+    /// The same from one CPU to another, each of which sleeps meanwhile; none where there is one only.
+    pub apart: Option<Floor>,
     /// A small request and reply over TCP on loopback, on one CPU: below it no HTTP server can be.
     pub tcp: Floor,
 }
@@ -64,6 +66,12 @@ impl Floors {
                 series: on_one_cpu(|| unix_ping_pong(ROUNDS, Duration::ZERO))?,
                 rested: Some(on_one_cpu(|| unix_ping_pong(PAUSES, PAUSE))?),
             },
+            apart: on_one_cpu(unix_ping_pong_apart)?.map(|series| Floor {
+                name: "F3b",
+                what: "Unix-socket ping-pong between two CPUs",
+                series,
+                rested: None,
+            }),
             tcp: Floor {
                 name: "T",
                 what: "TCP ping-pong of 500 bytes on one CPU",
@@ -74,26 +82,35 @@ impl Floors {
     }
 
     /// In the order in which they are printed.
-    pub fn all(&self) -> [&Floor; 3] {
-        [&self.f1, &self.f3, &self.tcp]
+    pub fn all(&self) -> impl Iterator<Item = &Floor> {
+        let first = [&self.f1, &self.f3].into_iter();
+        first.chain(&self.apart).chain([&self.tcp])
     }
 }
 
 /// Runs in a thread of its own that stays on one CPU, as do the threads and processes it starts. Nothing else is pinned.
-pub fn on_one_cpu<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+pub fn on_one_cpu<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let first = cpus()?.into_iter().next().context("no CPU")?;
+    on_cpu(first, work)
+}
+
+fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pinned = move || {
-        let allowed = sched_getaffinity(None)?;
-        let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
         let mut one = CpuSet::new();
-        one.set(first.context("no CPU")?);
+        one.set(cpu);
         sched_setaffinity(None, &one)?;
         work()
     };
-    std::thread::spawn(pinned)
-        .join()
-        .map_err(|_| anyhow!("a measuring thread panicked"))?
+    let done = std::thread::scope(|scope| scope.spawn(pinned).join());
+    done.map_err(|_| anyhow!("a measuring thread panicked"))?
+}
+
+/// Those that this process may use.
+fn cpus() -> Result<Vec<usize>> {
+    // Of the process, since the thread may stay on one already.
+    let allowed = sched_getaffinity(Some(rustix::process::getpid()))?;
+    let all = 0..CpuSet::MAX_CPU;
+    Ok(all.filter(|cpu| allowed.is_set(*cpu)).collect())
 }
 
 fn fork_and_exec(starts: usize, pause: Duration) -> Result<Series> {
@@ -126,7 +143,16 @@ pub fn static_program(folder: &Path, text: &str) -> Result<std::path::PathBuf> {
 
 fn unix_ping_pong(rounds: usize, pause: Duration) -> Result<Series> {
     let (here, there) = UnixStream::pair()?;
-    ping_pong(here, there, 1, rounds, pause)
+    ping_pong(here, echo(there)?, 1, rounds, pause)
+}
+
+fn unix_ping_pong_apart() -> Result<Option<Series>> {
+    let Some(other) = cpus()?.into_iter().nth(1) else {
+        return Ok(None);
+    };
+    let (here, there) = UnixStream::pair()?;
+    let echo = on_cpu(other, || echo(there))?;
+    ping_pong(here, echo, 1, ROUNDS, Duration::ZERO).map(Some)
 }
 
 fn tcp_ping_pong() -> Result<Series> {
@@ -135,13 +161,20 @@ fn tcp_ping_pong() -> Result<Series> {
     let (there, _) = listener.accept()?;
     here.set_nodelay(true)?;
     there.set_nodelay(true)?;
-    ping_pong(here, there, 500, ROUNDS, Duration::ZERO)
+    ping_pong(here, echo(there)?, 500, ROUNDS, Duration::ZERO)
 }
 
-/// With another process, as a function is one: `cat` says again what it is told.
+/// Another process, as a function is one: `cat` says again what it is told.
+fn echo(there: impl Into<OwnedFd>) -> Result<Child> {
+    let there = there.into();
+    let mut cat = Command::new("cat");
+    let cat = cat.stdin(there.try_clone()?).stdout(there);
+    cat.spawn().context("no cat")
+}
+
 fn ping_pong<S>(
     mut here: S,
-    there: impl Into<OwnedFd>,
+    mut echo: Child,
     size: usize,
     rounds: usize,
     pause: Duration,
@@ -149,12 +182,6 @@ fn ping_pong<S>(
 where
     S: std::io::Read + std::io::Write,
 {
-    let there = there.into();
-    let mut echo = Command::new("cat")
-        .stdin(there.try_clone()?)
-        .stdout(there)
-        .spawn()
-        .context("no cat")?;
     let mut bytes = vec![1; size];
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {

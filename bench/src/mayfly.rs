@@ -185,6 +185,35 @@ impl Mayfly {
         Ok(version.to_owned())
     }
 
+    /// Deletes a version.
+    pub fn delete_version(&self, function: &str, version: usize) -> Result<()> {
+        let mut client = self.access.connect()?;
+        let path = format!("/2015-03-31/functions/{function}:{version}");
+        let (status, reply) = self.rest(&mut client, "DELETE", &path, "")?;
+        ensure!(status == 204, "DeleteFunction: {reply}");
+        Ok(())
+    }
+
+    /// Waits until the log of a function says that so many of its invocations were restored: the forks of templates, and no
+    /// environments that ran init or had run it before.
+    pub fn expect_restores(&self, function: &str, expected: usize) -> Result<()> {
+        let mut client = self.access.connect()?;
+        let wanted = serde_json::json!({
+            "logGroupName": format!("/aws/lambda/{function}"),
+            "filterPattern": "\"Billed Restore Duration\"",
+        });
+        let what = format!("{expected} invocations of {function} to be restored");
+        until(&what, PAUSE, || {
+            let found = self.json(
+                &mut client,
+                "logs",
+                "Logs_20140328.FilterLogEvents",
+                &wanted,
+            );
+            (found.ok()?["events"].as_array()?.len() == expected).then_some(())
+        })
+    }
+
     fn wait_for(&self, client: &mut Client, name: &str, member: &str, value: &str) -> Result<()> {
         let path = format!("/2015-03-31/functions/{name}/configuration");
         until(&format!("{name} to be {value}"), PAUSE, || {

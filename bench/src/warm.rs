@@ -31,7 +31,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let f3 = &bench.floors.f3;
     let ours = latency(&server.access, "hello", bench.invocations)?;
     table.times(
-        "warm invoke, a client on the CPU of its function",
+        "warm invoke, a client that stays on one CPU",
         ours,
         f3,
         Some(12.0),
@@ -41,6 +41,14 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     match aws_client(bench, &server) {
         Ok(theirs) => table.times("warm invoke, AWS's runtime client", theirs, f3, Some(20.0)),
         Err(why) => table.missing("warm invoke, AWS's runtime client", &why),
+    }
+    let (ours, theirs) = on_the_floor_s_cpu(bench)?;
+    let what = "all of it on one CPU, as the floor is: warm invoke";
+    table.times(what, ours, f3, Some(12.0));
+    let what = "all of it on one CPU: AWS's runtime client";
+    match theirs {
+        Ok(theirs) => table.times(what, theirs, f3, Some(20.0)),
+        Err(why) => table.missing(what, &why),
     }
     for connections in [1, 8] {
         let what = format!("invocations per second, {connections} connections");
@@ -63,8 +71,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 
 /// One invocation after another, by a client that stays on one CPU.
 fn latency(access: &Access, function: &str, count: usize) -> Result<Series> {
-    let (access, function) = (access.clone(), function.to_owned());
-    on_one_cpu(move || sequential(&access, &function, count))
+    on_one_cpu(|| sequential(access, function, count))
 }
 
 fn sequential(access: &Access, function: &str, count: usize) -> Result<Series> {
@@ -80,6 +87,18 @@ fn sequential(access: &Access, function: &str, count: usize) -> Result<Series> {
         times.push(begin.elapsed());
     }
     Ok(Series::of(times))
+}
+
+/// A client, a server, and its functions that have one CPU together, so that none wakes another CPU: ours and AWS's client.
+fn on_the_floor_s_cpu(bench: &Bench) -> Result<(Series, Result<Series>)> {
+    on_one_cpu(|| {
+        let server = Mayfly::start(&bench.mayfly, &[])?;
+        server.deploy("hello", &bench.python, &mayfly::hello())?;
+        let ours = sequential(&server.access, "hello", bench.invocations)?;
+        let theirs = aws_client(bench, &server);
+        server.stop()?;
+        Ok((ours, theirs))
+    })
 }
 
 fn aws_client(bench: &Bench, server: &Mayfly) -> Result<Series> {
