@@ -104,6 +104,14 @@ def test_doctor_lists_what_there_is():
     assert re.search(r"cold start  \d+\.\d\d ms: python\d\.\d+ hello in a new sandbox", said.stdout), said.stdout
 
 
+def test_nobody_has_to_read_to_the_end():
+    there, here = os.pipe()
+    os.close(there)
+    with os.fdopen(here, "wb") as gone:
+        said = subprocess.run([m.BINARY, "events", "sample"], stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (said.returncode, said.stderr) == (128 + signal.SIGPIPE, "")
+
+
 def test_a_denial_is_explained():
     who = "arn:aws:sts::123456789012:assumed-role/alarm/alarm"
     sentence = (

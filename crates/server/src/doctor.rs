@@ -33,11 +33,25 @@ pub fn examine(config: &Config) -> Result<ExitCode> {
                 indented(&format!("cold start  not measured: {why:#}"))
             ),
         }
+        if let Some(advice) = advice_about_waking() {
+            print!("{}", indented(advice));
+        }
         println!("\nFunctions can run here.");
         return Ok(ExitCode::SUCCESS);
     }
     println!("Functions cannot run here before the above is seen to.");
     Ok(ExitCode::FAILURE)
+}
+
+/// A call wakes a CPU four times. In a virtual machine that takes 40 us a round trip where a CPU without work is given back to
+/// the host at once, and 16 where it waits a moment first, as Linux does unless it is told otherwise.
+fn advice_about_waking() -> Option<&'static str> {
+    let wait =
+        std::fs::read_to_string("/sys/module/haltpoll/parameters/guest_halt_poll_ns").ok()?;
+    let driver = std::fs::read_to_string("/sys/devices/system/cpu/cpuidle/current_driver").ok()?;
+    (driver.trim() == "haltpoll" && wait.trim() == "0").then_some(
+        "waking      this virtual machine's CPUs never wait before they halt, which makes warm calls half as long again; Linux's default:\n            echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns",
+    )
 }
 
 /// What was found, and what could be added.

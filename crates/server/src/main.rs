@@ -49,6 +49,7 @@ fn main() -> ExitCode {
     {
         sandbox::broker_main();
     }
+    end_quietly_without_a_reader();
     let outcome = match cli::parse() {
         Command::Serve(config) => serve::serve(config),
         Command::Env(config) => env::print(&config),
@@ -75,4 +76,18 @@ fn main() -> ExitCode {
         eprintln!("mayfly: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Whoever reads what we print may stop before its end, as `head` does. `println!` panics then, for a mistake of nobody's; we
+/// end with the status that a shell gives to those whom SIGPIPE ends.
+fn end_quietly_without_a_reader() {
+    const SIGPIPE_STATUS: i32 = 128 + 13;
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(SIGPIPE_STATUS);
+        }
+        told(panic);
+    }));
 }
