@@ -96,6 +96,7 @@ class Restore(object):
         self.done = True
         api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], self.template.connected)
         self.template.take_on(parked.ask(api))
+        os.environ[KIND] = self.kind
         api.socket.close()
         # It may not have been made when the template was.
         ours.Bytecode.expect()
@@ -109,7 +110,7 @@ def be_template():
     if parked.is_hidden(*loaded()):
         refuse(template, "the function has a module by the name of one of Python's own")
     # Whatever asked for the template, only with this the client runs hooks and waits to be restored.
-    os.environ[KIND] = SNAP_START
+    restore.kind, os.environ[KIND] = os.environ[KIND], SNAP_START
     try:
         client = importlib.import_module(CLIENT + ".lambda_runtime_client").LambdaRuntimeClient
         if not hasattr(client, "restore_next"):

@@ -261,7 +261,7 @@ pub(crate) struct Parked {
     pub(crate) child: sandbox::Child,
     /// Its connection to the Runtime API, on which it asked for the assignment.
     pub(crate) client: Client,
-    /// The variables that it has been told of its function.
+    /// The variables of its function that it has.
     pub(crate) told: Vec<(String, String)>,
 }
 
@@ -416,12 +416,15 @@ impl Slot {
                 return Err(why);
             }
         };
-        let told = match &kind.owner {
+        let (told, tell) = match &kind.owner {
             // Who waits for it tells it everything at once.
-            Owner::Version(spec) if ahead => furnished_variables(spec),
-            _ => Vec::new(),
+            Owner::Version(spec) if ahead => (furnished_variables(spec), true),
+            // Its template has them, or what init made of them.
+            Owner::Template(spec, _) => (furnished_variables(spec), false),
+            _ => (Vec::new(), false),
         };
-        let asked = stop.run_until_cancelled(asked(channel, &told));
+        let tell = if tell { told.as_slice() } else { &[] };
+        let asked = stop.run_until_cancelled(asked(channel, tell));
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
             Ok(Some(Ok(client))) => {

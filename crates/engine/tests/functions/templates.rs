@@ -205,6 +205,27 @@ async fn what_cannot_be_forked_is_refused_and_runs_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_init_made_of_variables_stays() {
+    let bed = Bed::new();
+    let mut spec = FunctionSpec::clone(&snap(
+        &bed,
+        "
+import os
+os.environ['CHANGED'] = 'by init'
+del os.environ['GONE']
+def handler(event, context):
+    return [os.environ['CHANGED'], os.environ.get('GONE'), os.environ['KEPT']]
+",
+    ));
+    let given = ["CHANGED", "GONE", "KEPT"].map(|name| (name.to_owned(), "given".to_owned()));
+    spec.env = given.into_iter().collect();
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    let answer = bed.invoke(&spec, "{}").await;
+    answer.gives("[\"by init\", null, \"given\"]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_that_does_not_confine_its_forks_is_given_up() {
     let bed = Bed::new();
     let spec = snap(
