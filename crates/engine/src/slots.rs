@@ -416,14 +416,15 @@ impl Slot {
                 return Err(why);
             }
         };
-        let (told, tell) = match &kind.owner {
-            // Who waits for it tells it everything at once.
-            Owner::Version(spec) if ahead => (furnished_variables(spec), true),
+        let told = match &kind.owner {
             // Its template has them, or what init made of them.
-            Owner::Template(spec, _) => (furnished_variables(spec), false),
-            _ => (Vec::new(), false),
+            Owner::Template(spec, _) => furnished_variables(spec),
+            // Who waits for it tells it everything at once.
+            Owner::Version(spec) if ahead => furnished_variables(spec),
+            _ => Vec::new(),
         };
-        let tell = if tell { told.as_slice() } else { &[] };
+        let tell = told.as_slice();
+        let tell = if kind.template().is_some() { &[] } else { tell };
         let asked = stop.run_until_cancelled(asked(channel, tell));
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {

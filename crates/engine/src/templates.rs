@@ -79,6 +79,15 @@ impl State {
             State::Refused => None,
         }
     }
+
+    /// The template, if there is one, of which nothing is forked from here on.
+    fn end(self) -> Option<Arc<Template>> {
+        let State::Ready(Kept { template, .. }) = self else {
+            return None;
+        };
+        template.retired.store(true, Ordering::Release);
+        Some(template)
+    }
 }
 
 /// Those of all versions, by [`FunctionSpec::key`].
@@ -223,19 +232,6 @@ impl Templates {
     fn states(&self) -> MutexGuard<'_, HashMap<String, State>> {
         // Every change is one insertion or removal.
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The template, if there is one, of which nothing is forked from here on.
-    fn end(self) -> Option<Arc<Template>> {
-        match self {
-            State::Ready(Kept { template, .. }) => {
-                template.retired.store(true, Ordering::Release);
-                Some(template)
-            }
-            _ => None,
-        }
     }
 }
 
