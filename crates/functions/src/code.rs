@@ -55,7 +55,7 @@ pub(crate) struct CodeStore {
 
 #[derive(Default)]
 struct InUse {
-    /// Packages that requests are working with, which no record may name yet. Those with a count of zero were let go
+    /// Packages and merged layers that requests are working with, which no record may name yet. Those with a count of zero were let go
     /// since the last sweep began.
     pinned: HashMap<String, usize>,
     /// What running environments were made from. They keep their specification for as long as they live.
@@ -197,7 +197,9 @@ impl CodeStore {
     }
 
     /// Puts the layers over one another, later ones last, unless that was done before.
-    pub(crate) async fn merge(&self, layers: &[Package]) -> Result<(), Error> {
+    pub(crate) async fn merge(self: &Arc<Self>, layers: &[Package]) -> Result<(), Error> {
+        // The records that a sweep under way has seen may not name them yet.
+        let _pin = self.pin(merged_name(layers));
         let mut sources = Vec::new();
         for layer in layers {
             sources.push(self.folder(layer).await?);
@@ -295,13 +297,21 @@ impl CodeStore {
         });
         for path in entries.await?? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if marked.contains(&*name) || used.contains(&path) || self.is_pinned(&name) {
+            if marked.contains(&*name) || used.contains(&path) {
                 continue;
             }
             let temp = self.temp().join(uuid::Uuid::new_v4().to_string());
-            // Renamed first: a half-removed folder must never be taken for a package.
-            blocking(move || fs::rename(&path, &temp).and_then(|()| remove_folder(&temp)))
-                .await??;
+            // Renamed first: a half-removed folder must never be taken for a package. Whoever pins it before that keeps it,
+            // and whoever does so after finds that it is gone.
+            let renamed = {
+                let in_use = self.in_use();
+                let unpinned = !in_use.pinned.contains_key(&*name);
+                unpinned.then(|| fs::rename(&path, &temp))
+            };
+            if let Some(renamed) = renamed {
+                renamed?;
+                blocking(move || remove_folder(&temp)).await??;
+            }
         }
         Ok(())
     }

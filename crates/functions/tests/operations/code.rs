@@ -124,3 +124,21 @@ async fn code_stays_while_an_environment_uses_it() {
     let used = bed.recorder.specs.lock().unwrap()[0].code.clone();
     assert!(used.join("bootstrap").is_file());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_may_come_again_while_it_is_swept() {
+    let bed = Bed::new().await;
+    // Enough files that there is time to sweep while they are looked at.
+    let names: Vec<String> = (0..300).map(|number| format!("f{number}/a")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let code = json!({ "ZipFile": base64(&zip(&files)) });
+    let come_and_go = async |name: &str| {
+        for _ in 0..40 {
+            let function = json!({ "FunctionName": name, "Code": code });
+            bed.create_with(function).await.ok();
+            let path = format!("/2015-03-31/functions/{name}");
+            bed.delete(&path).await.ok();
+        }
+    };
+    tokio::join!(come_and_go("one"), come_and_go("two"), come_and_go("three"));
+}
