@@ -165,6 +165,7 @@ pub fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Serie
 /// Publishes a version with SnapStart in place of the one before it, and names it.
 fn publish(server: &Mayfly, function: &str, count: usize) -> Result<String> {
     if count > 0 {
+        // Versions are numbered from 1.
         server.delete_version(function, count)?;
     }
     let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});

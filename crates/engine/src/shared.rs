@@ -176,17 +176,12 @@ impl Shared {
     /// Ends the templates of revisions, and the slots that wait for them.
     pub(crate) fn retire_ahead(self: &Arc<Self>, key_prefix: &str) {
         let templates = self.templates.retire(key_prefix);
-        self.take_down(&[key_prefix], templates);
+        self.take_down(templates, key_prefix);
     }
 
     /// Takes down templates that are not wanted any more, with the slots of these revisions.
-    pub(crate) fn take_down<K: AsRef<str>>(
-        self: &Arc<Self>,
-        key_prefixes: &[K],
-        templates: Vec<Arc<Template>>,
-    ) {
-        let waiting = key_prefixes.iter().map(K::as_ref);
-        let waiting: Vec<_> = waiting.flat_map(|key| self.slots.retire(key)).collect();
+    pub(crate) fn take_down(self: &Arc<Self>, templates: Vec<Arc<Template>>, key_prefix: &str) {
+        let waiting = self.slots.retire(key_prefix);
         if templates.is_empty() && waiting.is_empty() {
             return;
         }

@@ -262,13 +262,13 @@ pub(crate) struct Parked {
     /// Its connection to the Runtime API, on which it asked for the assignment.
     pub(crate) client: Client,
     /// The variables of its function that it has.
-    pub(crate) told: Vec<(String, String)>,
+    pub(crate) known: Vec<(String, String)>,
 }
 
 impl Parked {
     /// Tells it whose it is. It goes on as if it had just been executed.
     pub(crate) fn assign(&mut self, mut variables: Vec<(String, String)>) {
-        variables.retain(|variable| !self.told.contains(variable));
+        variables.retain(|variable| !self.known.contains(variable));
         self.client
             .connection
             .reply(crate::http::OK, &[], &assignment(variables, false));
@@ -416,23 +416,25 @@ impl Slot {
                 return Err(why);
             }
         };
-        let told = match &kind.owner {
+        let known = match &kind.owner {
             // Its template has them, or what init made of them.
             Owner::Template(spec, _) => furnished_variables(spec),
             // Who waits for it tells it everything at once.
             Owner::Version(spec) if ahead => furnished_variables(spec),
             _ => Vec::new(),
         };
-        let tell = told.as_slice();
-        let tell = if kind.template().is_some() { &[] } else { tell };
-        let asked = stop.run_until_cancelled(asked(channel, tell));
+        let told = match &kind.owner {
+            Owner::Version(_) => known.as_slice(),
+            _ => &[],
+        };
+        let asked = stop.run_until_cancelled(asked(channel, told));
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
             Ok(Some(Ok(client))) => {
                 slot.parked = Some(Parked {
                     child,
                     client,
-                    told,
+                    known,
                 });
                 Ok(slot)
             }

@@ -209,12 +209,10 @@ impl Templates {
             (count, sum) = (count - 1, sum - bytes);
             make_way.push(key);
         }
-        let gone = make_way
-            .iter()
-            .filter_map(|key| states.remove(key)?.end())
-            .collect();
+        let mut end = |key: String| Some((states.remove(&key)?.end()?, key));
+        let gone = make_way.into_iter().filter_map(&mut end).collect();
         states.insert(spec.key.clone(), State::Making { memory_bytes });
-        Begun::Mine(make_way, gone)
+        Begun::Mine(gone)
     }
 
     /// Keeps what was made, unless the version was retired meanwhile.
@@ -238,7 +236,7 @@ impl Templates {
 /// What came of the wish to make one.
 enum Begun {
     /// It is ours to make, and these made way for it.
-    Mine(Vec<String>, Vec<Arc<Template>>),
+    Mine(Vec<(Arc<Template>, String)>),
     Ready,
     /// There is none, and it is not ours to make.
     Without(&'static str),
@@ -277,7 +275,11 @@ async fn make(
 ) -> Result<Duration, String> {
     let templates = &shared.templates;
     match templates.begin(shared, spec, unused) {
-        Begun::Mine(keys, gone) => shared.take_down(&keys, gone),
+        Begun::Mine(gone) => {
+            for (template, key) in gone {
+                shared.take_down(vec![template], &key);
+            }
+        }
         Begun::Ready => return Ok(Duration::ZERO),
         Begun::Without(why) => return Err(why.to_owned()),
     }

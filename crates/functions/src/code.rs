@@ -55,8 +55,8 @@ pub(crate) struct CodeStore {
 
 #[derive(Default)]
 struct InUse {
-    /// Packages and merged layers that requests are working with, which no record may name yet. Those with a count of zero were let go
-    /// since the last sweep began.
+    /// Names of packages and merged layers that requests are working with, which no record may name yet. Those with a count
+    /// of zero were let go since the last sweep began.
     pinned: HashMap<String, usize>,
     /// What running environments were made from. They keep their specification for as long as they live.
     specs: Vec<Weak<FunctionSpec>>,
@@ -198,8 +198,6 @@ impl CodeStore {
 
     /// Puts the layers over one another, later ones last, unless that was done before.
     pub(crate) async fn merge(self: &Arc<Self>, layers: &[Package]) -> Result<(), Error> {
-        // The records that a sweep under way has seen may not name them yet.
-        let _pin = self.pin(merged_name(layers));
         let mut sources = Vec::new();
         for layer in layers {
             sources.push(self.folder(layer).await?);
@@ -207,6 +205,9 @@ impl CodeStore {
         let Some(to) = self.layers_folder(layers) else {
             return Ok(());
         };
+        // The records that a sweep under way has seen may not name it yet.
+        let name = to.file_name().unwrap_or_default().to_string_lossy();
+        let _pin = self.pin(name.into_owned());
         let temp = self.temp().join(uuid::Uuid::new_v4().to_string());
         let merged = blocking(move || -> io::Result<()> {
             if to.is_dir() {
@@ -305,13 +306,13 @@ impl CodeStore {
             // and whoever does so after finds that it is gone.
             let renamed = {
                 let in_use = self.in_use();
-                let unpinned = !in_use.pinned.contains_key(&*name);
-                unpinned.then(|| fs::rename(&path, &temp))
+                if in_use.pinned.contains_key(&*name) {
+                    continue;
+                }
+                fs::rename(&path, &temp)
             };
-            if let Some(renamed) = renamed {
-                renamed?;
-                blocking(move || remove_folder(&temp)).await??;
-            }
+            renamed?;
+            blocking(move || remove_folder(&temp)).await??;
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ use rustix::mount::{
 
 use crate::channel::{Fault, Step};
 
+/// The first cgroup namespace (`PROC_CGROUP_INIT_INO`), the only one in which hierarchies can be made.
+const FIRST_NAMESPACE: &str = "cgroup:[4026531835]";
 /// What tells the hierarchy from others, in `/proc/self/cgroup`.
 const NAME: &str = "mayfly";
 
@@ -32,9 +34,17 @@ pub(crate) fn favor() -> Result<OwnedFd, Fault> {
     .step("mounting a hierarchy")
 }
 
-/// Whether the kernel knows how to, without having it done.
-pub(crate) fn is_known() -> Result<(), Fault> {
-    context().map(drop)
+/// Whether that would succeed, without having it done.
+pub(crate) fn is_possible() -> Result<(), Fault> {
+    context()?;
+    let namespace = std::fs::read_link("/proc/self/ns/cgroup").step("the cgroup namespace")?;
+    if namespace == std::path::Path::new(FIRST_NAMESPACE) {
+        return Ok(());
+    }
+    Err(Fault {
+        step: "a cgroup namespace of its own, as containers have".to_owned(),
+        errno: libc::EPERM,
+    })
 }
 
 fn context() -> Result<OwnedFd, Fault> {

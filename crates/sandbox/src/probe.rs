@@ -179,13 +179,13 @@ fn cgroups(hello: &Hello) -> Finding {
 
 fn moves() -> Finding {
     let name = "moving processes under their limits";
-    match moves::is_known() {
+    match moves::is_possible() {
         Ok(()) => finding(name, Level::Good, "at once (favordynmods)", None),
         Err(fault) => finding(
             name,
             Level::Weaker,
             format!("5 to 10 ms after a pause: {fault}"),
-            Some("run as root, on Linux 6.0 or newer".to_owned()),
+            Some("run as root on Linux 6.0 or newer, in a container with the host's cgroup namespace".to_owned()),
         ),
     }
 }

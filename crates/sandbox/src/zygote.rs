@@ -247,7 +247,10 @@ impl Sandbox {
     /// Moves a process that has entered it under its limits.
     fn take_in(&self, pid: i32) -> Result<(), Error> {
         self.started();
-        let attached = self.group().map(|group| group.attach(Path::new("/"), pid));
-        attached.unwrap_or(Ok(())).map_err(|fault| io_error(&fault))
+        let Some(group) = self.group() else {
+            return Ok(());
+        };
+        let attached = group.attach(Path::new("/"), pid);
+        attached.map_err(|fault| io_error(&fault))
     }
 }

@@ -272,10 +272,14 @@ async fn templates_take_half_of_the_memory_at_most_and_make_way() {
     assert!(!is_restored(&bed, &first).await);
     minutes.pass(10);
     bed.engine.retire_environments("");
-    while !is_restored(&bed, &first).await {
-        bed.engine.retire_environments("");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let restored = async {
+        while !is_restored(&bed, &first).await {
+            bed.engine.retire_environments("");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, restored).await.unwrap();
     assert_eq!(bed.engine.templates(), 1);
     let large = bed.engine.prepare(version(3, 351)).await.unwrap();
     assert!(large.template.unwrap_err().contains("part of the memory"));

@@ -243,3 +243,14 @@ fn killing_is_final_and_quick() {
         Err(sandbox::Error::Gone)
     ));
 }
+
+#[test]
+fn moves_under_limits_are_favoured_while_there_is_a_host() {
+    let host = host();
+    if let Some(why) = host.slow_moves() {
+        eprintln!("skipped: {why}");
+        return;
+    }
+    let hierarchies = fs::read_to_string("/proc/self/cgroup").unwrap();
+    assert!(hierarchies.contains(":name=mayfly:"), "{hierarchies}");
+}
