@@ -278,11 +278,14 @@ def run_before_snapshot():
             function(*arguments, **named)
 
 
-def run_after_restore():
+def after_restore_hooks():
     hooks = sys.modules.get("snapshot_restore_py")
-    if hooks is not None:
-        for function, arguments, named in hooks.get_after_restore():
-            function(*arguments, **named)
+    return hooks.get_after_restore() if hooks is not None else []
+
+
+def run_after_restore():
+    for function, arguments, named in after_restore_hooks():
+        function(*arguments, **named)
 
 
 # --- life ---------------------------------------------------------------------------------------------------------------
@@ -329,7 +332,7 @@ class Template(object):
         # The children's ends are kept above all else, with room below for what comes with an order, so that a child can close
         # them all at once.
         self.ends_from = self.ends_to = max(open_descriptors()) + 1 + FDS_MAX
-        self.say(ready=True)
+        self.say(ready={"after_restore": bool(after_restore_hooks())})
         while True:
             if self.channel.fileno() not in [fd for fd, _event in events.poll()]:
                 # Children that ended; `reap` has been called.

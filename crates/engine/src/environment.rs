@@ -24,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{Api, Client, FunctionFacts, Happening};
 use crate::egress::Door;
-use crate::events::{LogTarget, Serving};
+use crate::events::Serving;
 use crate::failure::Failure;
 use crate::grant::Grant;
 use crate::handle::Handle;
@@ -36,8 +36,8 @@ use crate::prediction::Version;
 use crate::provision::Keep;
 use crate::runtimes::Family;
 use crate::shared::Shared;
-use crate::slots::{self, Parked, Slot};
-use crate::spec::{FunctionSpec, Initialization, Lasting, Refusal};
+use crate::slots::{self, Identity, Parked, Slot};
+use crate::spec::{FunctionSpec, Initialization, Refusal};
 use crate::templates::Template;
 use crate::variables::{extension_variables, runtime_variables};
 
@@ -188,13 +188,9 @@ impl Environment {
             furnished,
             restored,
         } = slot;
-        // Where some are forks of a template all of them ask, so that a function finds the same in each.
-        let is_asked = restored || spec.wants_template();
-        let grant = match is_asked {
-            true => Grant::asked(spec.credentials.clone(), SystemTime::now()),
-            false => (spec.credentials)(Lasting::Long).map(Grant::Keys),
-        };
-        let grant = Arc::new(grant.map_err(Refusal::Credentials)?);
+        let told = parked.as_ref().and_then(Parked::identity).cloned();
+        let identity = told.map_or_else(|| Identity::new(spec, &name, restored), Ok);
+        let Identity { target, grant } = identity.map_err(Refusal::Credentials)?;
         let sandbox = if furnished {
             sandbox
         } else {
@@ -203,7 +199,6 @@ impl Environment {
                 tokio::task::spawn_blocking(move || sandbox.attach(late).map(|()| sandbox));
             attached.await.map_err(internal)?.map_err(internal)?
         };
-        let target = LogTarget::of(spec, &name);
         let external = external_extensions(spec.layers.as_deref());
         // Extensions start before the runtime does.
         let (now, mut going) = (Instant::now(), None);
@@ -385,7 +380,7 @@ impl Environment {
 
     /// Takes on a runtime that waited; returns what watches for its end.
     fn adopt(&mut self, going: Going) -> Result<Serving, sandbox::Error> {
-        (self.active, self.loading) = (going.client, going.loading);
+        (self.active, self.waiting, self.loading) = (going.active, going.waiting, going.loading);
         self.watch_exit(Who::Runtime, going.child)
     }
 
@@ -783,7 +778,10 @@ impl Environment {
 /// A runtime that waited, and has been told to start.
 struct Going {
     child: sandbox::Child,
-    client: Option<Client>,
+    /// Its connection, until it asks for its first event.
+    active: Option<Client>,
+    /// Its connection, if it has.
+    waiting: Option<Client>,
     loading: Option<Loading>,
 }
 
@@ -794,17 +792,24 @@ fn go(
     variables: impl FnOnce() -> Vec<(String, String)>,
 ) -> Result<Option<Going>, sandbox::Error> {
     if let Some(mut parked) = parked.take() {
-        parked.assign(variables());
+        parked.assign(variables);
+        let waits = parked.identity().is_some();
+        let (active, waiting) = match waits {
+            true => (None, Some(parked.client)),
+            false => (Some(parked.client), None),
+        };
         return Ok(Some(Going {
             child: parked.child,
-            client: Some(parked.client),
+            active,
+            waiting,
             loading: None,
         }));
     }
     let gone = poised.take().map(|poised| poised.go(&variables()));
     Ok(gone.transpose()?.map(|(child, loading)| Going {
         child,
-        client: None,
+        active: None,
+        waiting: None,
         loading: Some(loading),
     }))
 }

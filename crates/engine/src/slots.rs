@@ -18,21 +18,25 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sandbox::{Late, Outputs, Poised, Sandbox};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
+use crate::events::LogTarget;
+use crate::grant::Grant;
 use crate::http::{Connection, Method, Stream};
 use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
+use crate::spec::{FunctionSpec, Initialization, Lasting, NetworkPolicy};
 use crate::templates::Template;
-use crate::variables::{RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables};
+use crate::variables::{
+    RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables, runtime_variables,
+};
 use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
@@ -63,6 +67,7 @@ const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
 const CHANNEL_FD: i32 = 4;
 /// What our bootstraps ask for while they wait.
 const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
+const NEXT_PATH: &str = "/2018-06-01/runtime/invocation/next";
 
 /// What slots have in common with a function that fits them.
 #[derive(Clone)]
@@ -140,6 +145,42 @@ impl Kind {
             owner,
             ..self.clone()
         })
+    }
+
+    /// What the interpreter of a slot of this name will ask for, and what it is told before.
+    fn wish(&self, name: &str, ahead: bool) -> (Wish, Option<Told>) {
+        match &self.owner {
+            Owner::Version(spec) if ahead => {
+                let known = furnished_variables(spec);
+                let told = Told {
+                    assignment: assignment(known.clone(), true),
+                    next: ASSIGNMENT_PATH,
+                };
+                (Wish::Assignment(known), Some(told))
+            }
+            // Who waits for it tells it everything at once.
+            Owner::Version(_) | Owner::Anybody => (Wish::Assignment(Vec::new()), None),
+            Owner::Template(spec, template) => {
+                // Its template has them, or what init made of them.
+                let known = furnished_variables(spec);
+                // Hooks run for a call. That the role cannot be assumed is for a call to find out.
+                let identity = (ahead && !template.after_restore)
+                    .then(|| Identity::new(spec, name, true).ok())
+                    .flatten();
+                let Some(identity) = identity else {
+                    return (Wish::Assignment(known), None);
+                };
+                let Identity { target, grant } = &identity;
+                let mut variables =
+                    runtime_variables(spec, spec.initialization, grant, &target.stream, None);
+                variables.retain(|variable| !known.contains(variable));
+                let told = Told {
+                    assignment: assignment(variables, false),
+                    next: NEXT_PATH,
+                };
+                (Wish::Event(identity), Some(told))
+            }
+        }
     }
 
     fn template(&self) -> Option<&Arc<Template>> {
@@ -256,23 +297,68 @@ pub(crate) struct Slot {
     pub(crate) restored: bool,
 }
 
-/// An interpreter that waits for its assignment.
+/// An interpreter that waits.
 pub(crate) struct Parked {
     pub(crate) child: sandbox::Child,
-    /// Its connection to the Runtime API, on which it asked for the assignment.
+    /// Its connection to the Runtime API, on which it asked.
     pub(crate) client: Client,
-    /// The variables of its function that it has.
-    pub(crate) known: Vec<(String, String)>,
+    pub(crate) wish: Wish,
+}
+
+/// What an interpreter that waits has asked for.
+pub(crate) enum Wish {
+    /// Its assignment. These variables of its function it has.
+    Assignment(Vec<(String, String)>),
+    /// Its first event: a fork of a template, and the environment that it was told to be.
+    Event(Identity),
+}
+
+/// What an environment is to others.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    /// Where its log goes.
+    pub(crate) target: LogTarget,
+    /// How it gets its credentials.
+    pub(crate) grant: Arc<Grant>,
+}
+
+impl Identity {
+    /// That of a new environment with this name.
+    ///
+    /// # Errors
+    /// Why the role of the function cannot be assumed.
+    pub(crate) fn new(spec: &FunctionSpec, name: &str, restored: bool) -> Result<Identity, String> {
+        // Where some are forks of a template all of them ask, so that a function finds the same in each.
+        let grant = match restored || spec.wants_template() {
+            true => Grant::asked(spec.credentials.clone(), SystemTime::now())?,
+            false => Grant::Keys((spec.credentials)(Lasting::Long)?),
+        };
+        Ok(Identity {
+            target: LogTarget::of(spec, name),
+            grant: Arc::new(grant),
+        })
+    }
 }
 
 impl Parked {
-    /// Tells it whose it is. It goes on as if it had just been executed.
-    pub(crate) fn assign(&mut self, mut variables: Vec<(String, String)>) {
-        variables.retain(|variable| !self.known.contains(variable));
-        self.client
-            .connection
-            .reply(crate::http::OK, &[], &assignment(variables, false));
-        self.client.connection.send();
+    /// Who it was told to be.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match &self.wish {
+            Wish::Assignment(_) => None,
+            Wish::Event(identity) => Some(identity),
+        }
+    }
+
+    /// Tells it whose it is, unless it knows. It goes on as if it had just been executed.
+    pub(crate) fn assign(&mut self, variables: impl FnOnce() -> Vec<(String, String)>) {
+        if let Wish::Assignment(known) = &self.wish {
+            let mut variables = variables();
+            variables.retain(|variable| !known.contains(variable));
+            self.client
+                .connection
+                .reply(crate::http::OK, &[], &assignment(variables, false));
+            self.client.connection.send();
+        }
     }
 }
 
@@ -416,17 +502,7 @@ impl Slot {
                 return Err(why);
             }
         };
-        let known = match &kind.owner {
-            // Its template has them, or what init made of them.
-            Owner::Template(spec, _) => furnished_variables(spec),
-            // Who waits for it tells it everything at once.
-            Owner::Version(spec) if ahead => furnished_variables(spec),
-            _ => Vec::new(),
-        };
-        let told = match &kind.owner {
-            Owner::Version(_) => known.as_slice(),
-            _ => &[],
-        };
+        let (wish, told) = kind.wish(&slot.name, ahead);
         let asked = stop.run_until_cancelled(asked(channel, told));
         let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
         match asked {
@@ -434,7 +510,7 @@ impl Slot {
                 slot.parked = Some(Parked {
                     child,
                     client,
-                    known,
+                    wish,
                 });
                 Ok(slot)
             }
@@ -490,22 +566,28 @@ impl Slot {
     }
 }
 
-/// Waits until an interpreter asks for its assignment: for the second time, if there is something to tell it ahead.
-async fn asked(channel: UnixStream, told: &[(String, String)]) -> std::io::Result<Client> {
+/// What an interpreter is told ahead of a call, and asks for then.
+struct Told {
+    assignment: Vec<u8>,
+    next: &'static str,
+}
+
+/// Waits until an interpreter has asked for its assignment, and then for what comes after that which it is told ahead.
+async fn asked(channel: UnixStream, told: Option<Told>) -> std::io::Result<Client> {
     channel.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(channel)?;
     let mut connection = Connection::new(Stream::Unix(stream));
-    question(&mut connection).await?;
-    if !told.is_empty() {
-        connection.reply(crate::http::OK, &[], &assignment(told.to_vec(), true));
-        question(&mut connection).await?;
+    question(&mut connection, ASSIGNMENT_PATH).await?;
+    if let Some(told) = told {
+        connection.reply(crate::http::OK, &[], &told.assignment);
+        question(&mut connection, told.next).await?;
     }
     Ok(Client::new(connection))
 }
 
-async fn question(connection: &mut Connection) -> std::io::Result<()> {
+async fn question(connection: &mut Connection, path: &str) -> std::io::Result<()> {
     match connection.head().await? {
-        Some(head) if head.method == Method::Get && head.path == ASSIGNMENT_PATH => Ok(()),
+        Some(head) if head.method == Method::Get && head.path == path => Ok(()),
         _ => Err(std::io::Error::other("it asked for something else")),
     }
 }

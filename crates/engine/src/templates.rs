@@ -46,6 +46,8 @@ const PLACEHOLDER: &str = "MAYFLY-TEMPLATE";
 pub(crate) struct Template {
     pub(crate) host: Host,
     pub(crate) zygote: Zygote,
+    /// Its init registered hooks for what is restored for a call.
+    pub(crate) after_restore: bool,
     /// Its version is gone: nothing more is forked of it.
     pub(crate) retired: AtomicBool,
     /// Ends the reading of what it writes.
@@ -100,9 +102,15 @@ pub(crate) struct Templates {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Word {
-    Ready(serde::de::IgnoredAny),
+    Ready(Readiness),
     Refused(String),
     Error(serde::de::IgnoredAny),
+}
+
+/// What is known of it then.
+#[derive(Deserialize)]
+struct Readiness {
+    after_restore: bool,
 }
 
 /// Why there is no template.
@@ -359,7 +367,7 @@ impl Nursery {
         let made = made.await.map_err(|error| error.to_string())?;
         log.drain_to_end();
         let why = match made {
-            Ok((host, zygote, memory_bytes)) => {
+            Ok((template, memory_bytes)) => {
                 log.init_report(&InitReport {
                     duration: began.elapsed(),
                     phase: "init",
@@ -367,10 +375,8 @@ impl Nursery {
                     error_type: None,
                 });
                 let template = Template {
-                    host,
-                    zygote,
-                    retired: AtomicBool::new(false),
                     _watch: Some(watch),
+                    ..template
                 };
                 return Ok((Arc::new(template), memory_bytes));
             }
@@ -392,7 +398,7 @@ fn start(
     name: &str,
     stream: &str,
     pipes: &crate::log::Pipes,
-) -> Result<(Host, Zygote, u64), Without> {
+) -> Result<(Template, u64), Without> {
     let refused = |error: &dyn std::fmt::Display| Without::Refused(error.to_string());
     if !spec.runtime.forks {
         return Err(refused(&format!("{} cannot be forked", spec.runtime.id)));
@@ -439,10 +445,17 @@ fn start(
         }
     };
     match serde_json::from_slice(&message) {
-        Ok(Word::Ready(_)) => {
+        Ok(Word::Ready(Readiness { after_restore })) => {
             zygote.rest();
             let memory_bytes = settle(shared, spec, &zygote).map_err(|error| refused(&error))?;
-            Ok((host, zygote, memory_bytes))
+            let template = Template {
+                host,
+                zygote,
+                after_restore,
+                retired: AtomicBool::new(false),
+                _watch: None,
+            };
+            Ok((template, memory_bytes))
         }
         Ok(Word::Refused(why)) => Err(Without::Refused(why)),
         Ok(Word::Error(_)) => Err(Without::Init),
