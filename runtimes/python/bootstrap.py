@@ -822,10 +822,10 @@ def template(this):
     except zygote.Refused as refused:
         template.say(refused=str(refused))
         sys.exit(0)
-    if template.serve():
+    if template.serve(resumes=not zygote.after_restore_hooks()):
         parked.rehearse_restore(this, template)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"], template.connected)
-    template.take_on(parked.ask(api))
+    template.take_on(parked.ask(api, template.told))
     # It may not have been made when the template was.
     Bytecode.expect()
     try:
@@ -842,12 +842,12 @@ def wait(this):
     del sys.modules["mayfly_parked"]
     set_builtins()
     if os.environ.get("_MAYFLY_ZYGOTE"):
-        connected = parked.fork(this, os.environ["_MAYFLY_ZYGOTE"])
+        connected, told = parked.fork(this, os.environ["_MAYFLY_ZYGOTE"])
     else:
-        connected = parked.connected()
+        connected, told = parked.connected(), False
         parked.get_ready(this)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"], connected)
-    log = parked.await_assignment(this, api)
+    log = parked.await_assignment(this, api, told)
     parked.start_anew_if_foreign()
     return api, log
 

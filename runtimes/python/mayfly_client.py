@@ -95,7 +95,7 @@ class Restore(object):
         self.template.serve()
         self.done = True
         api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], self.template.connected)
-        self.template.take_on(parked.ask(api))
+        self.template.take_on(parked.ask(api, self.template.told))
         os.environ[KIND] = self.kind
         api.socket.close()
         # It may not have been made when the template was.
@@ -196,14 +196,14 @@ def wait():
         parked.make_immortal(parent.kernel.ctypes)
     forget(set(USED) - before)
     ahead = parent is not None and parent.serve()
-    parked.begin_as_fork(zygote)
+    parked.begin_as_fork()
     if ahead:
         rehearse(kept)
         if what == "sdk":
             parked.try_clients(parked.SERVICES[:1])
-    connected = parent.connected if parent else parked.connected()
+    connected, told = (parent.connected, parent.told) if parent else (parked.connected(), False)
     api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], connected)
-    parked.await_assignment(Surroundings, api)
+    parked.await_assignment(Surroundings, api, told)
     api.socket.close()
     parked.Preloaded.argv = command()
     # Only an interpreter that starts makes of another path what it would make of it.

@@ -50,9 +50,9 @@ def values(names):
 # --- the assignment -----------------------------------------------------------------------------------------------------
 
 
-def await_assignment(main, api):
+def await_assignment(main, api, told=False):
     """Waits until it is known whose interpreter this is, and makes the function's surroundings; returns the log."""
-    assignment = ask(api)
+    assignment = ask(api, told)
     take_on(assignment["environment"])
     log = main.prepare()
     Preloaded.foreign = brings_its_own()
@@ -71,8 +71,10 @@ def get_ahead(main, handler):
     return Preloaded.make_clients(code) if code is not None else None
 
 
-def ask(api):
-    api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n" + api.host + "\r\n").encode("ascii"))
+def ask(api, told=False):
+    """The next part of the assignment, which a fork may have been told already."""
+    if not told:
+        api.socket.sendall(("GET /2018-06-01/mayfly/assignment HTTP/1.1\r\n" + api.host + "\r\n").encode("ascii"))
     return json.loads(api.read()[2].decode("utf-8"))
 
 
@@ -238,9 +240,8 @@ class KeptForkers(object):
         Preloaded.forkers.append(forkers)
 
 
-def begin_as_fork(zygote):
+def begin_as_fork():
     """What those modules would have done in a fork, as far as it matters."""
-    zygote.seed_again()
     for forkers in Preloaded.forkers:
         os.register_at_fork(**forkers)
     threading = sys.modules.get("threading")
@@ -591,11 +592,11 @@ def fork(main, what):
     make_immortal(parent.kernel.ctypes)
     main.state.kept = parent, zygote, globals(), fillers()
     ahead = parent.serve()
-    begin_as_fork(zygote)
+    begin_as_fork()
     if ahead:
         # Once more, for what the fork has of its own.
         rehearse(main)
         if what == "sdk":
             try_clients(SERVICES[:1])
     del sys.modules["mayfly_zygote"]
-    return parent.connected
+    return parent.connected, parent.told

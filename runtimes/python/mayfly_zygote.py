@@ -33,6 +33,7 @@ TMP_BYTES_MAX = 1 << 20
 TMP_FILES_MAX = 256
 ORDER_BYTES = 16
 AHEAD = b"ahead"
+GO, TOLD = b"g", b"t"
 FDS_MAX = 16
 WAKES_MAX = 4096
 
@@ -306,6 +307,9 @@ class Template(object):
         self.child_handler = _signal.getsignal(_signal.SIGCHLD)
         # A fork's own connection to the Runtime API.
         self.connected = None
+        # The assignment came with the word to go on.
+        self.told = False
+        self.credentials = []
 
     def say(self, **words):
         self.channel.send(json.dumps(words).encode("utf-8")[:60000])
@@ -321,8 +325,9 @@ class Template(object):
         gc.collect()
         gc.freeze()
 
-    def serve(self):
-        """Forks whenever it is asked to. Returns in the children, inside of their sandboxes, and tells whether they are made
+    def serve(self, resumes=False):
+        """Forks whenever it is asked to. Says that it is ready to, and whether a fork that is told who it is will ask for its
+        first event without running anything of the function's. Returns in the children, inside of their sandboxes, and tells whether they are made
         ahead of a call."""
         _signal.signal(_signal.SIGCHLD, self.reap)
         self.child_wakes = _signal.set_wakeup_fd(self.wakes)
@@ -332,7 +337,7 @@ class Template(object):
         # The children's ends are kept above all else, with room below for what comes with an order, so that a child can close
         # them all at once.
         self.ends_from = self.ends_to = max(open_descriptors()) + 1 + FDS_MAX
-        self.say(ready={"after_restore": bool(after_restore_hooks())})
+        self.say(ready={"resumes": resumes})
         while True:
             if self.channel.fileno() not in [fd for fd, _event in events.poll()]:
                 # Children that ended; `reap` has been called.
@@ -404,8 +409,14 @@ class Template(object):
         for fd in fds[END + 1:]:
             os.close(fd)
         self.connected.send(b"%d" % os.getpid())
-        if self.connected.recv(1) != b"g":
+        # Meanwhile the host looks whether we are what we said.
+        for credentials in self.credentials:
+            make_refreshable(credentials)
+        seed_again()
+        word = self.connected.recv(1)
+        if word not in (GO, TOLD):
             os._exit(1)
+        self.told = word == TOLD
 
     def set_variables(self, environment):
         """Environment variables, over those that init has seen or set."""
@@ -419,11 +430,8 @@ class Template(object):
         for name in [name for name, value in self.given.items() if value == PLACEHOLDER]:
             if os.environ.get(name) == PLACEHOLDER:
                 del os.environ[name]
-        for credentials in self.credentials:
-            make_refreshable(credentials)
         os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
         self.leftovers.restore()
-        seed_again()
 
 
 def descriptors(ancillary):

@@ -31,12 +31,13 @@ use crate::handle::Handle;
 use crate::http::{Connection, Stream};
 use crate::launch::{TASK_ROOT, errno_text, external_extensions, runtime_argv};
 use crate::log::{Log, Pipes};
+use crate::parked::{Call, Identity, Parked};
 use crate::pool::{Room, Start};
 use crate::prediction::Version;
 use crate::provision::Keep;
 use crate::runtimes::Family;
 use crate::shared::Shared;
-use crate::slots::{self, Identity, Parked, Slot};
+use crate::slots::{self, Slot};
 use crate::spec::{FunctionSpec, Initialization, Refusal};
 use crate::templates::Template;
 use crate::variables::{extension_variables, runtime_variables};
@@ -170,7 +171,11 @@ impl Environment {
             let text = "the function may reach the internet, and this engine has no way there";
             return Err(internal(text));
         }
-        let slot = slots::slot_for(shared, spec, initialization)
+        let call = Call {
+            initialization,
+            trace_id,
+        };
+        let slot = slots::slot_for(shared, spec, call)
             .await
             .map_err(internal)?;
         let Slot {
@@ -189,7 +194,7 @@ impl Environment {
             restored,
         } = slot;
         let told = parked.as_ref().and_then(Parked::identity).cloned();
-        let identity = told.map_or_else(|| Identity::new(spec, &name, restored), Ok);
+        let identity = told.map_or_else(|| Identity::new(spec, &name), Ok);
         let Identity { target, grant } = identity.map_err(Refusal::Credentials)?;
         let sandbox = if furnished {
             sandbox
@@ -201,7 +206,7 @@ impl Environment {
         };
         let external = external_extensions(spec.layers.as_deref());
         // Extensions start before the runtime does.
-        let (now, mut going) = (Instant::now(), None);
+        let mut going = None;
         if external.is_empty() {
             let stream = &target.stream;
             let variables = || runtime_variables(spec, initialization, &grant, stream, trace_id);
@@ -253,7 +258,7 @@ impl Environment {
             _parent: parent,
             restored,
             generation: Arc::new(AtomicU64::new(0)),
-            began: going.as_ref().map(|_| now),
+            began: going.as_ref().map(|going| going.since),
             booted: false,
             tried: false,
             throttled: false,
@@ -777,6 +782,7 @@ impl Environment {
 
 /// A runtime that waited, and has been told to start.
 struct Going {
+    since: Instant,
     child: sandbox::Child,
     /// Its connection, until it asks for its first event.
     active: Option<Client>,
@@ -791,14 +797,15 @@ fn go(
     poised: &mut Option<Poised>,
     variables: impl FnOnce() -> Vec<(String, String)>,
 ) -> Result<Option<Going>, sandbox::Error> {
+    let now = Instant::now();
     if let Some(mut parked) = parked.take() {
         parked.assign(variables);
-        let waits = parked.identity().is_some();
-        let (active, waiting) = match waits {
+        let (active, waiting) = match parked.asks_for_event() {
             true => (None, Some(parked.client)),
             false => (Some(parked.client), None),
         };
         return Ok(Some(Going {
+            since: parked.since.unwrap_or(now),
             child: parked.child,
             active,
             waiting,
@@ -807,6 +814,7 @@ fn go(
     }
     let gone = poised.take().map(|poised| poised.go(&variables()));
     Ok(gone.transpose()?.map(|(child, loading)| Going {
+        since: now,
         child,
         active: None,
         waiting: None,

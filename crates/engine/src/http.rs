@@ -282,7 +282,8 @@ impl Connection {
     /// Queues a reply; it leaves when the connection next waits for the client. A reply that is followed by another
     /// request already received travels with that request's reply, in one write.
     pub(crate) fn reply(&mut self, status: &str, headers: &[(&str, &str)], body: &[u8]) {
-        self.reply_head(status, headers, body.len());
+        let closes = self.close_after_reply;
+        write_head(&mut self.output, status, headers, body.len(), closes);
         self.output.extend_from_slice(body);
     }
 
@@ -317,32 +318,6 @@ impl Connection {
         self.output.clear();
         self.sent = 0;
         Ok(())
-    }
-
-    fn reply_head(&mut self, status: &str, headers: &[(&str, &str)], length: usize) {
-        let out = &mut self.output;
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(status.as_bytes());
-        out.extend_from_slice(b"\r\nContent-Type: application/json\r\n");
-        for (name, value) in headers {
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b": ");
-            // A line break would end the header; nothing that comes here may contain one, but callers' texts do arrive.
-            out.extend(value.bytes().map(|byte| {
-                if byte < 0x20 || byte == 0x7f {
-                    b' '
-                } else {
-                    byte
-                }
-            }));
-            out.extend_from_slice(b"\r\n");
-        }
-        if self.close_after_reply {
-            out.extend_from_slice(b"Connection: close\r\n");
-        }
-        out.extend_from_slice(b"Content-Length: ");
-        out.extend_from_slice(length.to_string().as_bytes());
-        out.extend_from_slice(b"\r\n\r\n");
     }
 
     fn parse_head(&mut self) -> io::Result<Option<Head>> {
@@ -412,6 +387,45 @@ impl Connection {
             _ => READ_BYTES,
         }
     }
+}
+
+/// A reply by itself, for a client that will not have asked for it.
+pub(crate) fn whole_reply(status: &str, body: &[u8]) -> Vec<u8> {
+    let mut reply = Vec::new();
+    write_head(&mut reply, status, &[], body.len(), false);
+    reply.extend_from_slice(body);
+    reply
+}
+
+fn write_head(
+    out: &mut Vec<u8>,
+    status: &str,
+    headers: &[(&str, &str)],
+    length: usize,
+    closes: bool,
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Type: application/json\r\n");
+    for (name, value) in headers {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        // A line break would end the header; nothing that comes here may contain one, but callers' texts do arrive.
+        out.extend(value.bytes().map(|byte| {
+            if byte < 0x20 || byte == 0x7f {
+                b' '
+            } else {
+                byte
+            }
+        }));
+        out.extend_from_slice(b"\r\n");
+    }
+    if closes {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"Content-Length: ");
+    out.extend_from_slice(length.to_string().as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
 }
 
 /// Headers about the connection, for which nobody asks a [`Head`].

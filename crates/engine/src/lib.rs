@@ -17,6 +17,7 @@ mod http;
 mod invoke;
 mod launch;
 mod log;
+mod parked;
 mod pool;
 mod prediction;
 mod pressure;

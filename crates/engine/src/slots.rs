@@ -18,25 +18,20 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sandbox::{Late, Outputs, Poised, Sandbox};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::Client;
-use crate::events::LogTarget;
-use crate::grant::Grant;
-use crate::http::{Connection, Method, Stream};
 use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
+use crate::parked::{Briefing, Call, Parked};
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::spec::{FunctionSpec, Initialization, Lasting, NetworkPolicy};
+use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
 use crate::templates::Template;
-use crate::variables::{
-    RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables, runtime_variables,
-};
+use crate::variables::{RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables};
 use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
@@ -65,9 +60,6 @@ const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
 /// Where an interpreter that waits finds its connection to the Runtime API, if it was executed.
 const CHANNEL_FD: i32 = 4;
-/// What our bootstraps ask for while they wait.
-const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
-const NEXT_PATH: &str = "/2018-06-01/runtime/invocation/next";
 
 /// What slots have in common with a function that fits them.
 #[derive(Clone)]
@@ -147,39 +139,19 @@ impl Kind {
         })
     }
 
-    /// What the interpreter of a slot of this name will ask for, and what it is told before.
-    fn wish(&self, name: &str, ahead: bool) -> (Wish, Option<Told>) {
-        match &self.owner {
-            Owner::Version(spec) if ahead => {
-                let known = furnished_variables(spec);
-                let told = Told {
-                    assignment: assignment(known.clone(), true),
-                    next: ASSIGNMENT_PATH,
-                };
-                (Wish::Assignment(known), Some(told))
-            }
-            // Who waits for it tells it everything at once.
-            Owner::Version(_) | Owner::Anybody => (Wish::Assignment(Vec::new()), None),
-            Owner::Template(spec, template) => {
-                // Its template has them, or what init made of them.
-                let known = furnished_variables(spec);
-                // Hooks run for a call. That the role cannot be assumed is for a call to find out.
-                let identity = (ahead && !template.after_restore)
-                    .then(|| Identity::new(spec, name, true).ok())
-                    .flatten();
-                let Some(identity) = identity else {
-                    return (Wish::Assignment(known), None);
-                };
-                let Identity { target, grant } = &identity;
-                let mut variables =
-                    runtime_variables(spec, spec.initialization, grant, &target.stream, None);
-                variables.retain(|variable| !known.contains(variable));
-                let told = Told {
-                    assignment: assignment(variables, false),
-                    next: NEXT_PATH,
-                };
-                (Wish::Event(identity), Some(told))
-            }
+    /// What the interpreter of a slot of this name is told, ahead or for a call.
+    fn briefing(&self, name: &str, call: Option<Call<'_>>) -> Briefing {
+        match (&self.owner, call) {
+            (Owner::Version(spec), None) => Briefing::furnished(spec),
+            // Extensions start before it does.
+            (Owner::Version(spec), Some(_)) if has_extensions(spec) => Briefing::none(Vec::new()),
+            (Owner::Version(spec), Some(_)) => Briefing::whole(spec, name, call, Vec::new()),
+            (Owner::Anybody, _) => Briefing::none(Vec::new()),
+            // Its template has them, or what init made of them.
+            (Owner::Template(spec, template), call) => match call.is_some() || template.resumes {
+                true => Briefing::whole(spec, name, call, furnished_variables(spec)),
+                false => Briefing::none(furnished_variables(spec)),
+            },
         }
     }
 
@@ -238,15 +210,15 @@ const BARE_KEY: &str = "bare:";
 pub(crate) async fn slot_for(
     shared: &Arc<Shared>,
     spec: &Arc<FunctionSpec>,
-    initialization: Initialization,
+    call: Call<'_>,
 ) -> Result<Slot, String> {
-    let forks = initialization != Initialization::Provisioned;
+    let forks = call.initialization != Initialization::Provisioned;
     if let Some(template) = shared.templates.of(shared, spec).filter(|_| forks) {
         let kind = Kind::of_template(spec, template);
         if let Some(slot) = shared.slots.take(&kind) {
             return Ok(slot);
         }
-        match Slot::ready(shared, &kind, false).await {
+        match Slot::ready(shared, &kind, Some(call)).await {
             Ok(slot) => return Ok(slot),
             Err(why) => {
                 tracing::warn!(function = spec.name, why, "a template was not forked");
@@ -266,7 +238,7 @@ pub(crate) async fn slot_for(
         .ready(shared, &kind.runtime, kind.sdk)
         .filter(|_| kind.parked)
     {
-        match Slot::of(shared, &kind, Some(zygote), false).await {
+        match Slot::of(shared, &kind, Some(zygote), Some(call)).await {
             Ok(slot) => return Ok(slot),
             Err(why) => tracing::warn!(runtime = kind.runtime.id, why, "a zygote was not forked"),
         }
@@ -295,81 +267,6 @@ pub(crate) struct Slot {
     pub(crate) furnished: bool,
     /// The process has run the function's init: it was forked of a version's template.
     pub(crate) restored: bool,
-}
-
-/// An interpreter that waits.
-pub(crate) struct Parked {
-    pub(crate) child: sandbox::Child,
-    /// Its connection to the Runtime API, on which it asked.
-    pub(crate) client: Client,
-    pub(crate) wish: Wish,
-}
-
-/// What an interpreter that waits has asked for.
-pub(crate) enum Wish {
-    /// Its assignment. These variables of its function it has.
-    Assignment(Vec<(String, String)>),
-    /// Its first event: a fork of a template, and the environment that it was told to be.
-    Event(Identity),
-}
-
-/// What an environment is to others.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    /// Where its log goes.
-    pub(crate) target: LogTarget,
-    /// How it gets its credentials.
-    pub(crate) grant: Arc<Grant>,
-}
-
-impl Identity {
-    /// That of a new environment with this name.
-    ///
-    /// # Errors
-    /// Why the role of the function cannot be assumed.
-    pub(crate) fn new(spec: &FunctionSpec, name: &str, restored: bool) -> Result<Identity, String> {
-        // Where some are forks of a template all of them ask, so that a function finds the same in each.
-        let grant = match restored || spec.wants_template() {
-            true => Grant::asked(spec.credentials.clone(), SystemTime::now())?,
-            false => Grant::Keys((spec.credentials)(Lasting::Long)?),
-        };
-        Ok(Identity {
-            target: LogTarget::of(spec, name),
-            grant: Arc::new(grant),
-        })
-    }
-}
-
-impl Parked {
-    /// Who it was told to be.
-    pub(crate) fn identity(&self) -> Option<&Identity> {
-        match &self.wish {
-            Wish::Assignment(_) => None,
-            Wish::Event(identity) => Some(identity),
-        }
-    }
-
-    /// Tells it whose it is, unless it knows. It goes on as if it had just been executed.
-    pub(crate) fn assign(&mut self, variables: impl FnOnce() -> Vec<(String, String)>) {
-        if let Wish::Assignment(known) = &self.wish {
-            let mut variables = variables();
-            variables.retain(|variable| !known.contains(variable));
-            self.client
-                .connection
-                .reply(crate::http::OK, &[], &assignment(variables, false));
-            self.client.connection.send();
-        }
-    }
-}
-
-/// What an interpreter that waits is answered; `ahead` when the rest of it will follow.
-fn assignment(variables: Vec<(String, String)>, ahead: bool) -> Vec<u8> {
-    let variables: serde_json::Map<String, serde_json::Value> = variables
-        .into_iter()
-        .map(|(name, value)| (name, value.into()))
-        .collect();
-    let document = serde_json::json!({ "environment": variables, "ahead": ahead });
-    document.to_string().into_bytes()
 }
 
 impl Slot {
@@ -426,15 +323,19 @@ impl Slot {
         })
     }
 
-    /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile: `ahead` of a call, or for
-    /// one that waits.
-    async fn ready(shared: &Arc<Shared>, kind: &Kind, ahead: bool) -> Result<Slot, String> {
+    /// Makes a slot of a kind, with all that belongs to it, unless the engine stops meanwhile: ahead, or for a call that
+    /// waits.
+    async fn ready(
+        shared: &Arc<Shared>,
+        kind: &Kind,
+        call: Option<Call<'_>>,
+    ) -> Result<Slot, String> {
         let parent = match kind.template() {
             Some(template) => Some(template.clone()),
             None if kind.parked => shared.zygotes.get(shared, &kind.runtime, kind.sdk).await,
             None => None,
         };
-        Slot::of(shared, kind, parent, ahead).await
+        Slot::of(shared, kind, parent, call).await
     }
 
     /// Makes a slot whose interpreter, if the kind has one, is forked or executed.
@@ -442,16 +343,16 @@ impl Slot {
         shared: &Arc<Shared>,
         kind: &Kind,
         parent: Option<Arc<Template>>,
-        ahead: bool,
+        call: Option<Call<'_>>,
     ) -> Result<Slot, String> {
-        let bare = kind.bare().filter(|_| parent.is_some() && !ahead);
+        let bare = kind.bare().filter(|_| parent.is_some() && call.is_some());
         let made = match bare.and_then(|bare| shared.slots.take(&bare)) {
             Some(slot) => Ok(slot),
             None => Slot::make(shared, kind, parent.clone()).await,
         };
         let parked = match made {
             Ok(slot) if kind.bare => Ok(slot),
-            Ok(slot) if kind.parked => slot.park(kind, &shared.stop, ahead).await,
+            Ok(slot) if kind.parked => slot.park(shared, kind, call).await,
             Ok(slot) => slot.poise(kind).await,
             Err(why) => Err(why),
         };
@@ -466,52 +367,62 @@ impl Slot {
         parked
     }
 
-    /// Starts an interpreter in it, or forks one, and waits until that waits, or the engine stops.
+    /// Starts an interpreter in it, or forks one, and waits until that waits, unless a call does. In a bare slot it finds
+    /// the files of its version.
     async fn park(
-        self,
+        mut self,
+        shared: &Arc<Shared>,
         kind: &Kind,
-        stop: &CancellationToken,
-        ahead: bool,
+        call: Option<Call<'_>>,
     ) -> Result<Slot, String> {
         let argv = kind.runtime.waiting.clone().unwrap_or_default();
         let env = parked_variables(&kind.runtime);
         let mut process = self.pipes.runtime(argv, env, "/").map_err(text)?;
+        let briefing = kind.briefing(&self.name, call);
+        let (words, ahead) = (briefing.words(), call.is_none());
+        let missing = kind.version().filter(|_| !self.furnished);
+        let missing = missing.map(|spec| late(shared, spec));
         let started = tokio::task::spawn_blocking(move || {
+            if let Some(missing) = missing {
+                self.furnished = true;
+                if let Err(error) = self.sandbox.attach(missing) {
+                    return (self, Err(text(error)));
+                }
+            }
             let child = match &self.parent {
                 None => UnixStream::pair().map_err(text).and_then(|(here, there)| {
                     process.fds.push((CHANNEL_FD, there.into()));
                     let child = self.sandbox.spawn(process).map_err(text)?;
-                    Ok((child, here))
+                    Ok((child, here, None))
                 }),
                 Some(parent) => {
                     let outputs = Outputs {
                         output: self.pipes.output.as_fd(),
                         third: self.pipes.frames.as_fd(),
                     };
-                    let forked = parent.zygote.fork(&self.sandbox, &outputs, ahead);
-                    forked.map_err(text)
+                    let forked =
+                        parent
+                            .zygote
+                            .fork(&self.sandbox, &outputs, ahead, words.as_deref());
+                    let forked = forked.map_err(text);
+                    forked.map(|(child, channel)| (child, channel, Some(Instant::now())))
                 }
             };
             (self, child)
         });
         let (mut slot, child) = started.await.map_err(text)?;
-        let (child, channel) = match child {
+        let (child, channel, forked) = match child {
             Ok(started) => started,
             Err(why) => {
                 dispose(vec![slot]).await;
                 return Err(why);
             }
         };
-        let (wish, told) = kind.wish(&slot.name, ahead);
-        let asked = stop.run_until_cancelled(asked(channel, told));
-        let asked = tokio::time::timeout(PARK_LIMIT, asked).await;
-        match asked {
-            Ok(Some(Ok(client))) => {
-                slot.parked = Some(Parked {
-                    child,
-                    client,
-                    wish,
-                });
+        let parked = Parked::new(child, channel, briefing, forked);
+        let parked = shared.stop.run_until_cancelled(parked);
+        match tokio::time::timeout(PARK_LIMIT, parked).await {
+            Ok(Some(Ok(parked))) => {
+                slot.parked = Some(parked);
                 Ok(slot)
             }
             other => {
@@ -535,8 +446,8 @@ impl Slot {
         let Ok(argv) = runtime_argv(spec) else {
             return Ok(self);
         };
-        // Extensions start before it, and nothing else may be in the sandbox then.
-        if !external_extensions(spec.layers.as_deref()).is_empty() {
+        // Nothing else may be in the sandbox when they start.
+        if has_extensions(spec) {
             return Ok(self);
         }
         let process = self.pipes.runtime(argv, Vec::new(), TASK_ROOT);
@@ -563,32 +474,6 @@ impl Slot {
         self.parked.as_ref().is_none_or(waits)
             && self.poised.as_ref().is_none_or(Poised::is_alive)
             && self.parent.as_ref().is_none_or(forks)
-    }
-}
-
-/// What an interpreter is told ahead of a call, and asks for then.
-struct Told {
-    assignment: Vec<u8>,
-    next: &'static str,
-}
-
-/// Waits until an interpreter has asked for its assignment, and then for what comes after that which it is told ahead.
-async fn asked(channel: UnixStream, told: Option<Told>) -> std::io::Result<Client> {
-    channel.set_nonblocking(true)?;
-    let stream = tokio::net::UnixStream::from_std(channel)?;
-    let mut connection = Connection::new(Stream::Unix(stream));
-    question(&mut connection, ASSIGNMENT_PATH).await?;
-    if let Some(told) = told {
-        connection.reply(crate::http::OK, &[], &told.assignment);
-        question(&mut connection, told.next).await?;
-    }
-    Ok(Client::new(connection))
-}
-
-async fn question(connection: &mut Connection, path: &str) -> std::io::Result<()> {
-    match connection.head().await? {
-        Some(head) if head.method == Method::Get && head.path == path => Ok(()),
-        _ => Err(std::io::Error::other("it asked for something else")),
     }
 }
 
@@ -804,7 +689,7 @@ impl Slots {
         let Some(kind) = self.missing(shared) else {
             return false;
         };
-        let made = Slot::ready(shared, &kind, true).await;
+        let made = Slot::ready(shared, &kind, None).await;
         if shared.stop.is_cancelled() {
             dispose(made.into_iter().collect()).await;
             return false;
@@ -942,6 +827,11 @@ pub(crate) async fn quiet(shared: &Shared) {
     while !shared.invocations.is_empty() && tokio::time::Instant::now() < until {
         tokio::time::sleep(QUIET_TICK).await;
     }
+}
+
+/// Whether other programs start before its runtime does.
+fn has_extensions(spec: &FunctionSpec) -> bool {
+    !external_extensions(spec.layers.as_deref()).is_empty()
 }
 
 /// Takes slots down. Each waits until nothing of it is left, so not on this thread.

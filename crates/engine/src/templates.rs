@@ -46,8 +46,8 @@ const PLACEHOLDER: &str = "MAYFLY-TEMPLATE";
 pub(crate) struct Template {
     pub(crate) host: Host,
     pub(crate) zygote: Zygote,
-    /// Its init registered hooks for what is restored for a call.
-    pub(crate) after_restore: bool,
+    /// A fork is restored by being told who it is: nothing of the function runs then, and it asks for its first event.
+    pub(crate) resumes: bool,
     /// Its version is gone: nothing more is forked of it.
     pub(crate) retired: AtomicBool,
     /// Ends the reading of what it writes.
@@ -110,7 +110,7 @@ enum Word {
 /// What is known of it then.
 #[derive(Deserialize)]
 struct Readiness {
-    after_restore: bool,
+    resumes: bool,
 }
 
 /// Why there is no template.
@@ -445,13 +445,13 @@ fn start(
         }
     };
     match serde_json::from_slice(&message) {
-        Ok(Word::Ready(Readiness { after_restore })) => {
+        Ok(Word::Ready(Readiness { resumes })) => {
             zygote.rest();
             let memory_bytes = settle(shared, spec, &zygote).map_err(|error| refused(&error))?;
             let template = Template {
                 host,
                 zygote,
-                after_restore,
+                resumes,
                 retired: AtomicBool::new(false),
                 _watch: None,
             };

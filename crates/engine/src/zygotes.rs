@@ -252,7 +252,7 @@ fn start(shared: &Shared, runtime: &Runtime, sdk: bool) -> Result<Arc<Template>,
             return Ok(Arc::new(Template {
                 host,
                 zygote,
-                after_restore: false,
+                resumes: false,
                 retired: AtomicBool::new(false),
                 _watch: None,
             }));

@@ -5,7 +5,7 @@
 //! everything, and tells us so before it is let go on. It does that by itself, in the program's own language (see
 //! `runtimes/python/mayfly_zygote.py`), but its word is not taken for it: [`inspect`] asks the kernel.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -47,6 +47,9 @@ pub struct Zygote {
 /// What an order to fork says, and the fork's program finds: nobody waits for it yet, or somebody does.
 const AHEAD: &[u8] = b"ahead";
 const AWAITED: &[u8] = b"awaited";
+/// What lets a fork go on: by itself, or with what it is told behind it.
+const GO: &[u8] = b"g";
+const TOLD: &[u8] = b"t";
 
 /// What a forked process writes to.
 pub struct Outputs<'a> {
@@ -100,12 +103,14 @@ impl Zygote {
 
     /// Has it fork into a sandbox of its nursery, which must be new. Returns when the child is inside, confined, and
     /// under the sandbox's limits, with the other end of the socket on which it said so: it may be used for more. The
-    /// program is told whether it is made `ahead`, and nobody waits for it yet.
+    /// program is told whether it is made `ahead`, and nobody waits for it yet. What it is `told` besides, at most some
+    /// kilobytes, is there to be read when it is let go on.
     pub fn fork(
         &self,
         sandbox: &Sandbox,
         outputs: &Outputs<'_>,
         ahead: bool,
+        told: Option<&[u8]>,
     ) -> Result<(Child, UnixStream), Error> {
         let failed = |source: std::io::Error| Error::Io {
             what: "forking a zygote".to_owned(),
@@ -157,8 +162,10 @@ impl Zygote {
             }
         };
         sandbox.take_in(pid)?;
-        rustix::net::send(&ready, b"g", SendFlags::NOSIGNAL).map_err(|_| Error::Gone)?;
-        Ok((Child::new(inside, pidfd, end), ready.into()))
+        let mut ready = UnixStream::from(ready);
+        let word = told.map_or(GO.to_vec(), |told| [TOLD, told].concat());
+        ready.write_all(&word).map_err(|_| Error::Gone)?;
+        Ok((Child::new(inside, pidfd, end), ready))
     }
 
     /// Whether it can be asked to fork.

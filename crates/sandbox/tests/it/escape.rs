@@ -80,7 +80,7 @@ fn a_hostile_fork_of_a_template_stays_inside() {
         output: write.as_fd(),
         third: write.as_fd(),
     };
-    let (fork, _) = zygote.fork(&sandbox, &outputs, true).unwrap();
+    let (fork, _) = zygote.fork(&sandbox, &outputs, true, None).unwrap();
     drop(write);
     let mut output = Vec::new();
     read.read_to_end(&mut output).unwrap();

@@ -189,7 +189,7 @@ fn a_fork_and_what_is_started_beside_it_reach_only_their_own() {
         output: write.as_fd(),
         third: write.as_fd(),
     };
-    let (fork, _) = zygote.fork(&sandbox, &outputs, true).unwrap();
+    let (fork, _) = zygote.fork(&sandbox, &outputs, true, None).unwrap();
     let mut said = BufReader::new(read).lines();
     // The init and the sleeper are there.
     assert_eq!(said.next().unwrap().unwrap(), "[2, []]");
@@ -262,7 +262,7 @@ fn a_fork_that_is_not_confined_is_found_out() {
             output: write.as_fd(),
             third: write.as_fd(),
         };
-        match zygote.fork(&bed.sandbox(), &outputs, true) {
+        match zygote.fork(&bed.sandbox(), &outputs, true, None) {
             Err(sandbox::Error::Unfit(why)) => assert!(why.starts_with(found), "{lie}: {why}"),
             other => {
                 drop(write);
@@ -281,7 +281,7 @@ fn a_fork_that_is_not_confined_is_found_out() {
         third: write.as_fd(),
     };
     let sandbox = bed.sandbox();
-    zygote.fork(&sandbox, &outputs, true).unwrap();
+    zygote.fork(&sandbox, &outputs, true, None).unwrap();
     let groups = BufReader::new(read).lines().next().unwrap().unwrap();
     assert!(!groups.contains(".."), "{groups}");
 }

@@ -1,0 +1,206 @@
+//! Interpreters that wait: what they are told, and what they ask for.
+//!
+//! One has a connection to the Runtime API before there is an environment. On it it asks for its *assignment*: the variables
+//! of its function, and of the environment that it will be. What is known when it is made is told at once, and a fork
+//! hears it with the word that lets it go on. So a fork that a call waits for starts while its environment is put
+//! together, and one of a template that is made ahead has been restored and waits for its first event.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::api::Client;
+use crate::events::LogTarget;
+use crate::grant::Grant;
+use crate::http::{Connection, Method, OK, Stream, whole_reply};
+use crate::spec::{FunctionSpec, Initialization, Lasting};
+use crate::variables::{furnished_variables, runtime_variables};
+
+/// What our bootstraps ask for while they wait.
+const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
+const NEXT_PATH: &str = "/2018-06-01/runtime/invocation/next";
+
+/// A call that waits for an interpreter, or an environment that is made for one.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    pub(crate) initialization: Initialization,
+    /// Of the invocation that it starts for.
+    pub(crate) trace_id: Option<&'a str>,
+}
+
+/// What an environment is to others.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    /// Where its log goes.
+    pub(crate) target: LogTarget,
+    /// How it gets its credentials.
+    pub(crate) grant: Arc<Grant>,
+}
+
+impl Identity {
+    /// That of a new environment with this name.
+    ///
+    /// # Errors
+    /// Why the role of the function cannot be assumed.
+    pub(crate) fn new(spec: &FunctionSpec, name: &str) -> Result<Identity, String> {
+        // Where some are forks of a template all of them ask, so that a function finds the same in each.
+        let grant = match spec.wants_template() {
+            true => Grant::asked(spec.credentials.clone(), SystemTime::now())?,
+            false => Grant::Keys((spec.credentials)(Lasting::Long)?),
+        };
+        Ok(Identity {
+            target: LogTarget::of(spec, name),
+            grant: Arc::new(grant),
+        })
+    }
+}
+
+/// What an interpreter has of its function and its environment.
+#[derive(Clone)]
+pub(crate) enum Knowledge {
+    /// These variables. It has asked for the others.
+    Part(Vec<(String, String)>),
+    /// All. It was told while a call waited, or has asked for its first event.
+    All(Identity),
+}
+
+/// What an interpreter is told before there is an environment, and does then.
+pub(crate) struct Briefing {
+    /// Its assignment, or as much of it as is known.
+    assignment: Option<Vec<u8>>,
+    /// What it will ask for, if somebody waits for that.
+    question: Option<&'static str>,
+    knowledge: Knowledge,
+}
+
+impl Briefing {
+    /// Nothing. What it has by itself need not be told later.
+    pub(crate) fn none(has: Vec<(String, String)>) -> Briefing {
+        Briefing {
+            assignment: None,
+            question: Some(ASSIGNMENT_PATH),
+            knowledge: Knowledge::Part(has),
+        }
+    }
+
+    /// Whose it will be, but nothing of the environment.
+    pub(crate) fn furnished(spec: &FunctionSpec) -> Briefing {
+        let known = furnished_variables(spec);
+        Briefing {
+            assignment: Some(assignment(&known, true)),
+            question: Some(ASSIGNMENT_PATH),
+            knowledge: Knowledge::Part(known),
+        }
+    }
+
+    /// Everything, for a call that waits or ahead of one. What it has by itself is not told again. That a role cannot be
+    /// assumed is for its environment to find out.
+    pub(crate) fn whole(
+        spec: &FunctionSpec,
+        name: &str,
+        call: Option<Call<'_>>,
+        has: Vec<(String, String)>,
+    ) -> Briefing {
+        let Ok(identity) = Identity::new(spec, name) else {
+            return Briefing::none(has);
+        };
+        let Identity { target, grant } = &identity;
+        let initialization = call.map_or(spec.initialization, |call| call.initialization);
+        let trace_id = call.and_then(|call| call.trace_id);
+        let mut variables =
+            runtime_variables(spec, initialization, grant, &target.stream, trace_id);
+        variables.retain(|variable| !has.contains(variable));
+        Briefing {
+            assignment: Some(assignment(&variables, false)),
+            question: call.is_none().then_some(NEXT_PATH),
+            knowledge: Knowledge::All(identity),
+        }
+    }
+
+    /// What a fork finds on its connection.
+    pub(crate) fn words(&self) -> Option<Vec<u8>> {
+        let assignment = self.assignment.as_ref();
+        assignment.map(|assignment| whole_reply(OK, assignment))
+    }
+}
+
+/// An interpreter that waits, or starts.
+pub(crate) struct Parked {
+    pub(crate) child: sandbox::Child,
+    /// Its connection to the Runtime API.
+    pub(crate) client: Client,
+    pub(crate) knowledge: Knowledge,
+    /// Since when it starts, if a call waits for it.
+    pub(crate) since: Option<Instant>,
+}
+
+impl Parked {
+    /// Waits until it has asked for what it will. A fork has been told by then.
+    pub(crate) async fn new(
+        child: sandbox::Child,
+        channel: UnixStream,
+        briefing: Briefing,
+        forked: Option<Instant>,
+    ) -> std::io::Result<Parked> {
+        channel.set_nonblocking(true)?;
+        let stream = tokio::net::UnixStream::from_std(channel)?;
+        let mut connection = Connection::new(Stream::Unix(stream));
+        if forked.is_none()
+            && let Some(assignment) = &briefing.assignment
+        {
+            asked(&mut connection, ASSIGNMENT_PATH).await?;
+            connection.reply(OK, &[], assignment);
+        }
+        if let Some(question) = briefing.question {
+            asked(&mut connection, question).await?;
+        }
+        Ok(Parked {
+            child,
+            client: Client::new(connection),
+            knowledge: briefing.knowledge,
+            since: forked.filter(|_| briefing.question.is_none()),
+        })
+    }
+
+    /// Who it was told to be.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match &self.knowledge {
+            Knowledge::Part(_) => None,
+            Knowledge::All(identity) => Some(identity),
+        }
+    }
+
+    /// Whether it has asked for its first event.
+    pub(crate) fn asks_for_event(&self) -> bool {
+        self.identity().is_some() && self.since.is_none()
+    }
+
+    /// Tells it whose it is, unless it knows. It goes on as if it had just been executed.
+    pub(crate) fn assign(&mut self, variables: impl FnOnce() -> Vec<(String, String)>) {
+        let Knowledge::Part(known) = &self.knowledge else {
+            return;
+        };
+        let mut variables = variables();
+        variables.retain(|variable| !known.contains(variable));
+        let connection = &mut self.client.connection;
+        connection.reply(OK, &[], &assignment(&variables, false));
+        connection.send();
+    }
+}
+
+/// What an interpreter that waits is answered; `ahead` when the rest of it will follow.
+fn assignment(variables: &[(String, String)], ahead: bool) -> Vec<u8> {
+    let variables: serde_json::Map<String, serde_json::Value> = variables
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().into()))
+        .collect();
+    let document = serde_json::json!({ "environment": variables, "ahead": ahead });
+    document.to_string().into_bytes()
+}
+
+async fn asked(connection: &mut Connection, path: &str) -> std::io::Result<()> {
+    match connection.head().await? {
+        Some(head) if head.method == Method::Get && head.path == path => Ok(()),
+        _ => Err(std::io::Error::other("it asked for something else")),
+    }
+}
