@@ -93,6 +93,9 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     server.deploy("hello", python, &mayfly::hello())?;
     let times = changed(&server, "hello", STARTS)?;
     table.times_rested("Python hello", times, f1, Some(1.5));
+    // Nothing is prepared: the environment of the last of them is there.
+    let times = cold(&server, STARTS / 2, |_| Ok("hello".to_owned()))?;
+    table.times_rested("  for comparison, a warm call", times, f3, None);
     let times = published(&server, "hello", STARTS)?;
     table.times_rested(
         "Python hello, a version with SnapStart",

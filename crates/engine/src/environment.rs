@@ -193,8 +193,8 @@ impl Environment {
             furnished,
             restored,
         } = slot;
-        let told = parked.as_ref().and_then(Parked::identity).cloned();
-        let identity = told.map_or_else(|| Identity::new(spec, &name), Ok);
+        let told = parked.as_ref().and_then(Parked::identity);
+        let identity = told.unwrap_or_else(|| Identity::new(spec, &name));
         let Identity { target, grant } = identity.map_err(Refusal::Credentials)?;
         let sandbox = if furnished {
             sandbox

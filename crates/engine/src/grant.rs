@@ -5,7 +5,7 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/snapstart-security.html>,
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -73,6 +73,15 @@ impl Grant {
         }))
     }
 
+    /// Makes the keys anew: some were made for an environment that waited since.
+    pub(crate) fn renew(&self, now: SystemTime) -> Result<(), String> {
+        if let Grant::Asked(asked) = self {
+            let keys = (asked.source)(Lasting::Renewed)?;
+            *asked.last() = Last::made(keys, now);
+        }
+        Ok(())
+    }
+
     /// What tells SDKs about it.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         match self {
@@ -118,7 +127,7 @@ impl Grant {
 impl Asked {
     /// The last keys, or new ones. When there are no new ones, the last are given for as long as they are good.
     fn fresh(&self, now: SystemTime) -> Result<Credentials, String> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last();
         if now < last.stale {
             return Ok(last.keys.clone());
         }
@@ -130,6 +139,10 @@ impl Asked {
             Err(why) => return Err(why),
         }
         Ok(last.keys.clone())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

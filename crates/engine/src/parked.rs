@@ -162,17 +162,24 @@ impl Parked {
         })
     }
 
-    /// Who it was told to be.
-    pub(crate) fn identity(&self) -> Option<&Identity> {
-        match &self.knowledge {
-            Knowledge::Part(_) => None,
-            Knowledge::All(identity) => Some(identity),
-        }
+    /// Who it was told to be, now that it will be that.
+    ///
+    /// # Errors
+    /// Why the role of the function cannot be assumed any more.
+    pub(crate) fn identity(&self) -> Option<Result<Identity, String>> {
+        let Knowledge::All(identity) = &self.knowledge else {
+            return None;
+        };
+        let renewed = match self.since {
+            Some(_) => Ok(()),
+            None => identity.grant.renew(SystemTime::now()),
+        };
+        Some(renewed.map(|()| identity.clone()))
     }
 
     /// Whether it has asked for its first event.
     pub(crate) fn asks_for_event(&self) -> bool {
-        self.identity().is_some() && self.since.is_none()
+        matches!(self.knowledge, Knowledge::All(_)) && self.since.is_none()
     }
 
     /// Tells it whose it is, unless it knows. It goes on as if it had just been executed.

@@ -14,7 +14,7 @@ pub(crate) async fn ahead(bed: &Bed, spec: &Arc<FunctionSpec>) {
     waiting(bed, |slots| slots >= 2).await;
 }
 
-async fn waiting(bed: &Bed, enough: impl Fn(usize) -> bool) {
+pub(crate) async fn waiting(bed: &Bed, enough: impl Fn(usize) -> bool) {
     for _ in 0..4000 {
         if enough(bed.engine.slots()) {
             return;

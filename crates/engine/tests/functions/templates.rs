@@ -2,7 +2,8 @@
 //! no template.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::{FunctionSpec, Initialization, Refusal};
 
@@ -348,6 +349,51 @@ def handler(event, context): return seen
         text.contains(" ms\tStatus: error\tError Type: ValueError\n"),
         "{text}"
     );
+}
+
+/// As on AWS: what they are for is to make fresh what has grown old.
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_run_when_a_call_comes_and_not_before() {
+    let bed = Arc::new(Bed::new());
+    let code = "
+import os, time, snapshot_restore_py
+times = []
+os.register_at_fork(after_in_child=lambda: times.append(time.time()))
+@snapshot_restore_py.register_after_restore
+def restored(): times.append(time.time())
+def handler(event, context): return times
+";
+    let spec = snap(&bed, code);
+    prepared(&bed, &spec).await;
+    crate::parked::waiting(&bed, |slots| slots >= 1).await;
+    let called = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let times: [f64; 2] = serde_json::from_value(bed.invoke(&spec, "{}").await.json()).unwrap();
+    let [forked, restored] = times.map(Duration::from_secs_f64);
+    assert!(forked < called, "it was made ahead");
+    assert!(called < restored, "it was restored for the call");
+}
+
+/// Its keys were made when it was, and more is asked of them than not to have ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_that_waits_is_of_no_use_when_its_role_is_gone() {
+    let bed = Arc::new(Bed::new());
+    let mut spec = FunctionSpec::clone(&snap(&bed, "def handler(event, context): return 1"));
+    let (source, gone) = (spec.credentials.clone(), Arc::new(AtomicBool::new(false)));
+    let is_gone = gone.clone();
+    spec.credentials = Arc::new(move |lasting| match is_gone.load(Ordering::Acquire) {
+        true => Err("there is no such role".to_owned()),
+        false => source(lasting),
+    });
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    crate::parked::waiting(&bed, |slots| slots >= 1).await;
+    gone.store(true, Ordering::Release);
+    match bed.try_invoke(&spec, "{}").await {
+        Err(Refusal::Credentials(why)) => assert_eq!(why, "there is no such role"),
+        other => panic!("{other:?}"),
+    }
+    gone.store(false, Ordering::Release);
+    bed.invoke(&spec, "{}").await.gives("1");
 }
 
 /// It takes the ten seconds that a restore has.
