@@ -239,6 +239,8 @@ impl Mayfly {
         let ours = tree.into_iter().filter(|pid| {
             process::command(*pid).contains("/var/runtime/bootstrap")
                 && process::cpu_time(&[*pid]) >= used
+                // What they were forked of has children.
+                && process::tree(*pid).len() == 1
         });
         let sizes: Vec<f64> = ours
             .filter_map(|pid| process::private_mb(pid).ok())

@@ -326,9 +326,9 @@ class Template(object):
         gc.freeze()
 
     def serve(self, resumes=False):
-        """Forks whenever it is asked to. Says that it is ready to, and whether a fork that is told who it is will ask for its
-        first event without running anything of the function's. Returns in the children, inside of their sandboxes, and tells whether they are made
-        ahead of a call."""
+        """Says that it is ready, and whether a fork that is told who it is will ask for its first event without running
+        anything of the function's. Then forks whenever it is asked to. Returns in the children, inside of their sandboxes,
+        and tells whether they are made ahead of a call."""
         _signal.signal(_signal.SIGCHLD, self.reap)
         self.child_wakes = _signal.set_wakeup_fd(self.wakes)
         events = select.poll()

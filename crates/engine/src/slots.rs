@@ -1,7 +1,8 @@
 //! Slots: sandboxes made ahead of the functions that they will belong to.
 //!
 //! Everything generic is in place: namespaces, limits, listeners, the runtime's files, and for runtimes that can *park*
-//! an interpreter that has loaded its bootstrap and waits for an assignment. What a slot lacks is a function. For the
+//! an interpreter that has loaded its bootstrap and waits for an assignment ([`crate::parked`]). What a slot lacks is a
+//! function. For the
 //! versions that were deployed or called lately there are *furnished* slots besides: their files are mounted and their
 //! limits set, the interpreter has compiled the handler or the runtime's process is about to be loaded, but nothing of
 //! them has run. *Bare* ones are still without an interpreter, and spare a fork that a call waits for the making of its
