@@ -73,6 +73,17 @@ class TestBuckets:
         with m.refused("InvalidBucketName|AccessDenied", status=400):
             s3.create_bucket(Bucket=name)
 
+    def test_who_is_refused_before_sending_is_told_that_the_connection_ends(self, server):
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as client:
+            head = "PUT /theirs/k HTTP/1.1\r\nHost: %s:%s\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
+            client.sendall((head % (host, port)).encode())
+            reply = b""
+            while part := client.recv(65536):
+                reply += part
+        assert reply.startswith(b"HTTP/1.1 404 "), reply
+        assert b"\r\nconnection: close\r\n" in reply.lower(), reply
+
     def test_names_are_one_for_all_accounts(self, fresh):
         server = fresh("--dev")
         one = server.client("s3", {"AccessKeyId": "111111111111", "SecretAccessKey": "test"})

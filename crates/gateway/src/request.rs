@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tracing::{Instrument, debug, error, info_span};
@@ -39,6 +41,8 @@ impl Gateway {
     ) -> Response<ReplyBody> {
         let request_id = uuid::Uuid::new_v4().to_string();
         let is_head = request.method() == Method::HEAD;
+        let awaits =
+            request.version() == Version::HTTP_11 && request.headers().contains_key(header::EXPECT);
         let span = info_span!("request", id = %request_id, operation = tracing::field::Empty);
         let work = self.clone().work(request, origin, request_id.clone());
         let reply = match Lasting::new(&self.0.tasks, work.instrument(span)).await {
@@ -49,7 +53,13 @@ impl Gateway {
                 internal_failure()
             }
         };
-        dressed(reply, &request_id, is_head)
+        let mut reply = dressed(reply, &request_id, is_head);
+        if awaits && !reply.status().is_success() {
+            // Its body was not asked for, so nothing can follow it, and the connection ends. Who is not told may use it again.
+            let close = HeaderValue::from_static("close");
+            reply.headers_mut().insert(header::CONNECTION, close);
+        }
+        reply
     }
 
     async fn work(self, request: Request<Incoming>, origin: Origin, request_id: String) -> Reply {
