@@ -190,20 +190,12 @@ impl Environment {
             mut parked,
             mut poised,
             parent,
-            furnished,
             restored,
+            ..
         } = slot;
-        let told = parked.as_ref().and_then(Parked::identity);
+        let told = parked.as_ref().and_then(Parked::be_needed);
         let identity = told.unwrap_or_else(|| Identity::new(spec, &name));
         let Identity { target, grant } = identity.map_err(Refusal::Credentials)?;
-        let sandbox = if furnished {
-            sandbox
-        } else {
-            let late = slots::late(shared, spec);
-            let attached =
-                tokio::task::spawn_blocking(move || sandbox.attach(late).map(|()| sandbox));
-            attached.await.map_err(internal)?.map_err(internal)?
-        };
         let external = external_extensions(spec.layers.as_deref());
         // Extensions start before the runtime does.
         let mut going = None;

@@ -56,7 +56,6 @@ impl Identity {
 }
 
 /// What an interpreter has of its function and its environment.
-#[derive(Clone)]
 pub(crate) enum Knowledge {
     /// These variables. It has asked for the others.
     Part(Vec<(String, String)>),
@@ -162,17 +161,17 @@ impl Parked {
         })
     }
 
-    /// Who it was told to be, now that it will be that.
+    /// Who it was told to be, now that an environment needs it. The keys of one that has waited are made anew.
     ///
     /// # Errors
     /// Why the role of the function cannot be assumed any more.
-    pub(crate) fn identity(&self) -> Option<Result<Identity, String>> {
+    pub(crate) fn be_needed(&self) -> Option<Result<Identity, String>> {
         let Knowledge::All(identity) = &self.knowledge else {
             return None;
         };
-        let renewed = match self.since {
-            Some(_) => Ok(()),
-            None => identity.grant.renew(SystemTime::now()),
+        let renewed = match self.asks_for_event() {
+            true => identity.grant.renew(SystemTime::now()),
+            false => Ok(()),
         };
         Some(renewed.map(|()| identity.clone()))
     }

@@ -149,10 +149,10 @@ impl Kind {
             (Owner::Version(spec), Some(_)) => Briefing::whole(spec, name, call, Vec::new()),
             (Owner::Anybody, _) => Briefing::none(Vec::new()),
             // Its template has them, or what init made of them.
-            (Owner::Template(spec, template), call) => match call.is_some() || template.resumes {
-                true => Briefing::whole(spec, name, call, furnished_variables(spec)),
-                false => Briefing::none(furnished_variables(spec)),
-            },
+            (Owner::Template(spec, template), _) if call.is_some() || template.resumes => {
+                Briefing::whole(spec, name, call, furnished_variables(spec))
+            }
+            (Owner::Template(spec, _), _) => Briefing::none(furnished_variables(spec)),
         }
     }
 
@@ -206,7 +206,7 @@ const VERSION_KEY: &str = "version:";
 const TEMPLATE_KEY: &str = "template:";
 const BARE_KEY: &str = "bare:";
 
-/// A slot for an environment: one that waits, or a new one. What a template cannot give is made without it. Environments
+/// A slot for an environment, with the files of its version: one that waits, or a new one. What a template cannot give is made without it. Environments
 /// that are provisioned run init themselves, as on AWS.
 pub(crate) async fn slot_for(
     shared: &Arc<Shared>,
@@ -231,7 +231,7 @@ pub(crate) async fn slot_for(
     let furnished = Some(&own).filter(|_| !spec.wants_template());
     let furnished = furnished.and_then(|kind| shared.slots.take(kind));
     if let Some(slot) = furnished.or_else(|| shared.slots.take(&kind)) {
-        return Ok(slot);
+        return slot.furnish(shared, spec).await;
     }
     let kind = own;
     if let Some(zygote) = shared
@@ -265,7 +265,7 @@ pub(crate) struct Slot {
     /// What its process was forked of, which must outlive it.
     pub(crate) parent: Option<Arc<Template>>,
     /// The files of a version are mounted, and its limits are set.
-    pub(crate) furnished: bool,
+    furnished: bool,
     /// The process has run the function's init: it was forked of a version's template.
     pub(crate) restored: bool,
 }
@@ -347,8 +347,9 @@ impl Slot {
         call: Option<Call<'_>>,
     ) -> Result<Slot, String> {
         let bare = kind.bare().filter(|_| parent.is_some() && call.is_some());
-        let made = match bare.and_then(|bare| shared.slots.take(&bare)) {
-            Some(slot) => Ok(slot),
+        let bare = bare.and_then(|bare| shared.slots.take(&bare));
+        let made = match bare.zip(kind.version()) {
+            Some((slot, spec)) => slot.furnish(shared, spec).await,
             None => Slot::make(shared, kind, parent.clone()).await,
         };
         let parked = match made {
@@ -368,10 +369,28 @@ impl Slot {
         parked
     }
 
-    /// Starts an interpreter in it, or forks one, and waits until that waits, unless a call does. In a bare slot it finds
-    /// the files of its version.
+    /// Mounts the files of a version and sets its limits, unless it has them.
+    async fn furnish(self, shared: &Shared, spec: &FunctionSpec) -> Result<Slot, String> {
+        if self.furnished {
+            return Ok(self);
+        }
+        let missing = late(shared, spec);
+        let attached = tokio::task::spawn_blocking(move || {
+            let attached = self.sandbox.attach(missing);
+            (self, attached)
+        });
+        let (mut slot, attached) = attached.await.map_err(text)?;
+        if let Err(error) = attached {
+            dispose(vec![slot]).await;
+            return Err(text(error));
+        }
+        slot.furnished = true;
+        Ok(slot)
+    }
+
+    /// Starts an interpreter in it, or forks one, and waits until that waits, unless a call does.
     async fn park(
-        mut self,
+        self,
         shared: &Arc<Shared>,
         kind: &Kind,
         call: Option<Call<'_>>,
@@ -381,15 +400,7 @@ impl Slot {
         let mut process = self.pipes.runtime(argv, env, "/").map_err(text)?;
         let briefing = kind.briefing(&self.name, call);
         let (words, ahead) = (briefing.words(), call.is_none());
-        let missing = kind.version().filter(|_| !self.furnished);
-        let missing = missing.map(|spec| late(shared, spec));
         let started = tokio::task::spawn_blocking(move || {
-            if let Some(missing) = missing {
-                self.furnished = true;
-                if let Err(error) = self.sandbox.attach(missing) {
-                    return (self, Err(text(error)));
-                }
-            }
             let child = match &self.parent {
                 None => UnixStream::pair().map_err(text).and_then(|(here, there)| {
                     process.fds.push((CHANNEL_FD, there.into()));

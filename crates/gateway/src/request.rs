@@ -55,7 +55,7 @@ impl Gateway {
         };
         let mut reply = dressed(reply, &request_id, is_head);
         if awaits && !reply.status().is_success() {
-            // Its body was not asked for, so nothing can follow it, and the connection ends. Who is not told may use it again.
+            // Unless its body was asked for nothing can follow it, and the connection ends. Who is not told may use it again.
             let close = HeaderValue::from_static("close");
             reply.headers_mut().insert(header::CONNECTION, close);
         }
