@@ -71,6 +71,9 @@ int main(void) {
 }
 "#;
 
+/// Versions for which an interpreter of their own waits at most: those that were deployed or called last.
+const FURNISHED: usize = 48;
+
 /// Makes SDK clients while it is loaded, as functions do.
 const WITH_SDK: &str = "import boto3\ns3 = boto3.client('s3')\ndynamodb = boto3.client('dynamodb')\n\ndef lambda_handler(event, context):\n    return event['key1']\n";
 
@@ -93,6 +96,9 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     server.deploy("hello", python, &mayfly::hello())?;
     let times = changed(&server, "hello", STARTS)?;
     table.times_rested("Python hello", times, f1, Some(1.5));
+    let times = forgotten(&server, python, STARTS / 2)?;
+    let what = "Python hello, of which Mayfly expects nothing: its interpreter waits for anybody";
+    table.times_rested(what, times, f1, Some(1.5));
     // Nothing is prepared: the environment of the last of them is there.
     let times = cold(&server, STARTS / 2, |_| Ok("hello".to_owned()))?;
     table.times_rested("  for comparison, a warm call", times, f3, None);
@@ -156,6 +162,16 @@ pub fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series>
         )?;
         Ok(function.to_owned())
     })
+}
+
+/// The first call of functions since whose deployment so many others were deployed or called that none has an interpreter of
+/// its own.
+fn forgotten(server: &Mayfly, python: &str, starts: usize) -> Result<Series> {
+    let name = |count| format!("forgotten{count}");
+    for count in 0..starts + FURNISHED {
+        server.deploy(&name(count), python, &mayfly::hello())?;
+    }
+    cold(server, starts, |count| Ok(name(count)))
 }
 
 /// The first call of each of many versions with SnapStart, all of which are restored.

@@ -53,13 +53,16 @@ def values(names):
 def await_assignment(main, api, told=False):
     """Waits until it is known whose interpreter this is, and makes the function's surroundings; returns the log."""
     assignment = ask(api, told)
-    take_on(assignment["environment"])
+    zone_changes = take_on(assignment["environment"])
+    if assignment.get("early"):
+        # The function's files come meanwhile.
+        add(ask(api)["environment"])
+    enter(zone_changes)
     log = main.prepare()
     Preloaded.foreign = brings_its_own()
     if assignment.get("ahead"):
         clients = None if Preloaded.foreign else get_ahead(main, os.environ.get("_HANDLER", ""))
-        for name, value in ask(api)["environment"].items():
-            os.environ[native(name)] = native(value)
+        add(ask(api)["environment"])
         if clients is not None:
             clients.expect()
     return log
@@ -89,14 +92,26 @@ def connected():
 
 
 def take_on(environment):
-    """The function's environment variables, in place of those of an interpreter that waits."""
+    """The function's environment variables, in place of those of an interpreter that waits; returns whether its time zone is
+    another one."""
     before = Preloaded.environ or dict(os.environ)
     after = dict((native(name), native(value)) for name, value in environment.items())
     # From 3.7 on the interpreter sets it itself when the machine lacks the locale (PEP 538).
     if "LC_CTYPE" in before:
         after.setdefault("LC_CTYPE", before["LC_CTYPE"])
     set_environ(before, after)
-    if after.get("TZ") != before.get("TZ"):
+    return after.get("TZ") != before.get("TZ")
+
+
+def add(environment):
+    """Variables that were not known before."""
+    for name, value in environment.items():
+        os.environ[native(name)] = native(value)
+
+
+def enter(zone_changes):
+    """Goes to the function's files, in its time zone, which can be one of them."""
+    if zone_changes:
         time.tzset()
     os.chdir(os.environ.get("LAMBDA_TASK_ROOT", "/var/task"))
 
@@ -461,8 +476,9 @@ def rehearse(main):
     traces, stage = Traces(), Stage(main)
     assigned = dict((name, traces.environ[name]) for name in traces.environ if not name.startswith("_MAYFLY"))
     assigned.update(values(FUNCTIONS), LAMBDA_TASK_ROOT=STAGE, _HANDLER=MODULE + ".handler")
-    stage.will_say({}, json.dumps({"environment": assigned, "ahead": True}))
-    stage.will_say({}, json.dumps({"environment": values(ENVIRONMENTS)}))
+    stage.will_say({}, json.dumps({"environment": assigned, "early": True, "ahead": True}))
+    for _ in range(2):
+        stage.will_say({}, json.dumps({"environment": values(ENVIRONMENTS)}))
     log = await_assignment(main, stage.api)
     invoke(main, stage, log, main.load_handler(os.environ["_HANDLER"]))
     stage.close()

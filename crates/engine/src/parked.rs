@@ -7,7 +7,7 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::api::Client;
 use crate::events::LogTarget;
@@ -19,6 +19,8 @@ use crate::variables::{furnished_variables, runtime_variables};
 /// What our bootstraps ask for while they wait.
 const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
 const NEXT_PATH: &str = "/2018-06-01/runtime/invocation/next";
+/// How long one that waits may take to take on its function's variables.
+const TAKE_ON_LIMIT: Duration = Duration::from_secs(10);
 
 /// A call that waits for an interpreter, or an environment that is made for one.
 #[derive(Clone, Copy)]
@@ -86,7 +88,7 @@ impl Briefing {
     pub(crate) fn furnished(spec: &FunctionSpec) -> Briefing {
         let known = furnished_variables(spec);
         Briefing {
-            assignment: Some(assignment(&known, true)),
+            assignment: Some(assignment(&known, Rest::Ahead)),
             question: Some(ASSIGNMENT_PATH),
             knowledge: Knowledge::Part(known),
         }
@@ -110,7 +112,7 @@ impl Briefing {
             runtime_variables(spec, initialization, grant, &target.stream, trace_id);
         variables.retain(|variable| !has.contains(variable));
         Briefing {
-            assignment: Some(assignment(&variables, false)),
+            assignment: Some(assignment(&variables, Rest::None)),
             question: call.is_none().then_some(NEXT_PATH),
             knowledge: Knowledge::All(identity),
         }
@@ -181,6 +183,23 @@ impl Parked {
         matches!(self.knowledge, Knowledge::All(_)) && self.since.is_none()
     }
 
+    /// Tells one that knows nothing yet whose it will be, while the function's files come.
+    pub(crate) fn tell_early(&mut self, spec: &FunctionSpec) {
+        let known = furnished_variables(spec);
+        let connection = &mut self.client.connection;
+        connection.reply(OK, &[], &assignment(&known, Rest::Early));
+        connection.send();
+        self.knowledge = Knowledge::Part(known);
+    }
+
+    /// Waits until it has asked for the rest. That it does not is for its environment to find out.
+    pub(crate) async fn has_taken_it_on(&mut self) {
+        let asked = asked(&mut self.client.connection, ASSIGNMENT_PATH);
+        if !matches!(tokio::time::timeout(TAKE_ON_LIMIT, asked).await, Ok(Ok(()))) {
+            tracing::warn!("an interpreter that waited does not ask for its assignment");
+        }
+    }
+
     /// Tells it whose it is, unless it knows. It goes on as if it had just been executed.
     pub(crate) fn assign(&mut self, variables: impl FnOnce() -> Vec<(String, String)>) {
         let Knowledge::Part(known) = &self.knowledge else {
@@ -189,18 +208,29 @@ impl Parked {
         let mut variables = variables();
         variables.retain(|variable| !known.contains(variable));
         let connection = &mut self.client.connection;
-        connection.reply(OK, &[], &assignment(&variables, false));
+        connection.reply(OK, &[], &assignment(&variables, Rest::None));
         connection.send();
     }
 }
 
-/// What an interpreter that waits is answered; `ahead` when the rest of it will follow.
-fn assignment(variables: &[(String, String)], ahead: bool) -> Vec<u8> {
+/// What follows an assignment.
+#[derive(PartialEq)]
+enum Rest {
+    None,
+    /// What is the environment's own. The function's files are there.
+    Ahead,
+    /// The same, with the files.
+    Early,
+}
+
+/// What an interpreter that waits is answered.
+fn assignment(variables: &[(String, String)], rest: Rest) -> Vec<u8> {
     let variables: serde_json::Map<String, serde_json::Value> = variables
         .iter()
         .map(|(name, value)| (name.clone(), value.as_str().into()))
         .collect();
-    let document = serde_json::json!({ "environment": variables, "ahead": ahead });
+    let (early, ahead) = (rest == Rest::Early, rest == Rest::Ahead);
+    let document = serde_json::json!({ "environment": variables, "early": early, "ahead": ahead });
     document.to_string().into_bytes()
 }
 

@@ -54,7 +54,7 @@ const FAILURE_REST: Duration = Duration::from_secs(30);
 /// Kinds remembered; more than there are runtimes.
 const KINDS_MAX: usize = 128;
 /// Versions that have furnished slots; the one used least lately makes way.
-const VERSIONS_MAX: usize = 16;
+const VERSIONS_MAX: usize = 48;
 /// A version that was not used for so long has none any more.
 const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 /// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
@@ -369,11 +369,14 @@ impl Slot {
         parked
     }
 
-    /// Mounts the files of a version and sets its limits, unless it has them.
-    async fn furnish(self, shared: &Shared, spec: &FunctionSpec) -> Result<Slot, String> {
+    /// Mounts the files of a version and sets its limits, unless it has them. An interpreter that waits takes on its
+    /// variables meanwhile, unless extensions are to start before it does.
+    async fn furnish(mut self, shared: &Shared, spec: &FunctionSpec) -> Result<Slot, String> {
         if self.furnished {
             return Ok(self);
         }
+        let parked = self.parked.as_mut().filter(|_| !has_extensions(spec));
+        let told = parked.map(|parked| parked.tell_early(spec)).is_some();
         let missing = late(shared, spec);
         let attached = tokio::task::spawn_blocking(move || {
             let attached = self.sandbox.attach(missing);
@@ -385,6 +388,9 @@ impl Slot {
             return Err(text(error));
         }
         slot.furnished = true;
+        if let Some(parked) = slot.parked.as_mut().filter(|_| told) {
+            parked.has_taken_it_on().await;
+        }
         Ok(slot)
     }
 
