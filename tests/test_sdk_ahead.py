@@ -2,6 +2,7 @@
 have got otherwise."""
 
 import json
+import time
 
 import pytest
 
@@ -412,6 +413,55 @@ def test_a_function_uses_clients_that_were_made_before_it_was_loaded(place):
     s3 = place.server.client("s3")
     assert s3.get_object(Bucket="ahead", Key=key)["Body"].read() == b"put"
     assert two and ours == []
+
+
+MILD = """
+import json
+import os, logging
+import boto3
+
+logger = logging.getLogger()
+logger.setLevel(logging.INFO)
+NAME = os.environ.get("NAME", "none")
+s3 = boto3.client("s3", region_name=os.environ["AWS_REGION"])
+table = boto3.resource("dynamodb").Table(NAME)
+
+def lambda_handler(event, context):
+    return [hasattr(s3, "mine"), hasattr(table.meta.client, "mine"), s3.meta.region_name, table.name]
+"""
+# Run before, in one way or another, they would be noticed in no client that is there already.
+PATCH = """
+import botocore.client
+
+def register(self, client):
+    client.mine = 1
+
+botocore.client.ClientCreator._register_retries = register
+"""
+PLACES = {
+    "nowhere": ("lambda_function", {"lambda_function.py": MILD}),
+    "the module": ("lambda_function", {"lambda_function.py": PATCH + MILD}),
+    "another module": ("lambda_function", {"lambda_function.py": "import other\n" + MILD, "other.py": PATCH}),
+    "the package": ("package.app", {"package/__init__.py": PATCH, "package/app.py": MILD}),
+}
+
+
+@pytest.mark.parametrize("runtime", PYTHONS)
+@pytest.mark.parametrize("patched", PLACES)
+def test_a_beginning_that_changes_nothing_spares_the_look_at_the_sdk(place, runtime, patched):
+    if runtime in place.missing:
+        pytest.skip(place.missing[runtime])
+    module, files = PLACES[patched]
+    function = place.function(runtime, "", files)
+    for _ in range(3):
+        place.client.update_function_configuration(
+            FunctionName=function.name, Handler=module + ".lambda_handler", Description=m.name()
+        )
+        place.client.get_waiter("function_updated_v2").wait(FunctionName=function.name)
+        # Slots are furnished when nothing else is to be done.
+        time.sleep(0.3)
+        reply = function.call({})
+        assert reply["payload"] == [patched != "nowhere"] * 2 + [place.client.meta.region_name, "none"]
 
 
 def allow(place):

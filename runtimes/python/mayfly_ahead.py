@@ -6,8 +6,9 @@
 # clients, each once.
 #
 # They are handed out only while everything that they came of is as it was: the variables, the files that a session
-# reads, the loggers, the session, and whatever the code that made them read by name, compared by identity. In any other
-# case, and for the rest of the process then, the SDK does what it always does.
+# reads, the loggers, the session, and whatever the code that made them read by name, compared by identity. The last two
+# are not looked at while all that has run of the function is a beginning of its module that cannot have changed them. In any
+# other case, and for the rest of the process then, the SDK does what it always does.
 #
 # It is for Python 3.6 to 3.15.
 import sys
@@ -60,11 +61,11 @@ class Maker(object):
                 session.resource(service)
         self.world = World(codes, self.identities)
 
-    def make(self, code):
+    def make(self, code, in_package):
         """Makes what a module's code is likely to ask for. Returns None if that is nothing, or cannot be made for certain."""
         try:
             calls = predicted(code)
-            return Clients(calls, self) if calls else None
+            return Clients(calls, self, code, in_package) if calls else None
         except Exception:
             # What is wrong is for the function to find out, in the ordinary way.
             Clients.current = None
@@ -109,6 +110,40 @@ def named_calls(code):
         elif method and step.opname == "LOAD_CONST" and isinstance(step.argval, str):
             yield method, step.argval
             method = None
+
+
+# What changes nothing, of what a module does.
+MILD = frozenset(
+    "CACHE COPY EXTENDED_ARG IMPORT_FROM KW_NAMES LOAD_CONST LOAD_SMALL_INT MAKE_FUNCTION NOP NOT_TAKEN PRECALL PUSH_NULL RESUME "
+    "BINARY_SUBSCR BUILD_TUPLE BUILD_LIST BUILD_MAP BUILD_CONST_KEY_MAP SET_FUNCTION_ATTRIBUTE".split()
+)
+CALLS = frozenset("CALL CALL_FUNCTION CALL_FUNCTION_KW CALL_KW CALL_METHOD".split())
+# What may be called, of what comes of these modules.
+MILD_CALLS = {"boto3": ("client", "resource"), "logging": ("getLogger", "setLevel"), "os": ("get", "getenv")}
+
+
+def mild_until(code):
+    """The place in a module's code up to which it only imports what is loaded, reads, defines functions, and makes clients, one
+    after the other."""
+    import dis
+
+    # Of which module is what a name stands for, and what has been loaded last.
+    names, module, callees, at = {}, None, 0, 0
+    for step in dis.get_instructions(code):
+        at, what = step.offset, step.argval
+        if step.opname == "IMPORT_NAME" and what in sys.modules:
+            module = what.partition(".")[0]
+        elif step.opname == "LOAD_NAME" and what in names:
+            module = names[what]
+        elif step.opname == "STORE_NAME" and not callees:
+            names[what], module = module, None
+        elif step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            callees += what in MILD_CALLS.get(module, ())
+        elif step.opname in CALLS and callees:
+            callees -= 1
+        elif step.opname not in MILD and (step.opname != "POP_TOP" or callees):
+            return at
+    return at
 
 
 # --- what it came of ----------------------------------------------------------------------------------------------------
@@ -251,7 +286,7 @@ class Clients(object):
     # Those that may still be handed out.
     current = None
 
-    def __init__(self, calls, maker):
+    def __init__(self, calls, maker, code, in_package):
         import boto3
         import botocore.session
 
@@ -280,6 +315,8 @@ class Clients(object):
         self.loggers = loggers()
         self.world = maker.world_of(codes)
         self.seen = self.world.look()
+        # Code of the packages around a module runs before it does.
+        self.code, self.mild_until = code, 0 if in_package else mild_until(code)
 
     def make(self, method, service):
         """A client, made as the session would make it."""
@@ -312,12 +349,21 @@ class Clients(object):
             return (
                 variables() == self.environ
                 and not any(logger.isEnabledFor(DEBUG) for logger in self.loggers)
-                and self.state().places == self.before.places
-                and self.world.look().places == self.seen.places
+                and (self.is_mild_yet() or self.is_as_it_was())
                 and not self.find_files()
             )
         except Exception:
             return False  # Something is not there any more.
+
+    def is_mild_yet(self):
+        """Whether nothing has run that could have changed the SDK, if that can be told."""
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        return frame is not None and frame.f_lasti < self.mild_until
+
+    def is_as_it_was(self):
+        return self.state().places == self.before.places and self.world.look().places == self.seen.places
 
     def find_files(self):
         for path in self.files:

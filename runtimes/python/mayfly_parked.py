@@ -70,8 +70,9 @@ def await_assignment(main, api, told=False):
 
 def get_ahead(main, handler):
     """Does for a function what needs none of its code to run; returns the SDK's clients that it is likely to want."""
-    code = read_ahead(main, handler)
-    return Preloaded.make_clients(code) if code is not None else None
+    module = handler.rpartition(".")[0].replace("/", ".")
+    code = read_ahead(main, module)
+    return Preloaded.make_clients(code, "." in module) if code is not None else None
 
 
 def ask(api, told=False):
@@ -129,10 +130,10 @@ def set_environ(before, after):
 # --- reading ahead ------------------------------------------------------------------------------------------------------
 
 
-def read_ahead(main, handler):
+def read_ahead(main, module):
     """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them; returns
     the module's. What is wrong with them is for the import to find out."""
-    names = handler.rpartition(".")[0].replace("/", ".").split(".")
+    names = module.split(".")
     if names[0] in sys.modules or names[0] == "logging":
         return None
     path, found = None, Found()
@@ -195,7 +196,7 @@ class Preloaded(object):
     environ = None
 
     @staticmethod
-    def make_clients(_code):
+    def make_clients(_code, _in_package):
         """Where the SDK has been loaded, makes clients that a module's code names."""
 
     @classmethod
