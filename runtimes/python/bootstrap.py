@@ -292,8 +292,7 @@ class LoggingLoader(object):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        if module is not LoggingWatch.loaded:
-            self.loader.exec_module(module)
+        set_clock(module) if module is LoggingWatch.loaded else self.loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self.loader
         install_logging(module, self.log)
 
@@ -303,7 +302,6 @@ def install_logging(logging, log):
     if not hasattr(logging, "Handler"):
         return  # A module of the function's own that is called logging.
     logging.Formatter.converter = time.gmtime
-    set_clock(logging)
 
     class LambdaHandler(logging.Handler):
         def emit(self, record):
@@ -862,7 +860,7 @@ def main():
         set_builtins()
         api, log = Api(os.environ["AWS_LAMBDA_RUNTIME_API"]), prepare()
     if "logging" in sys.modules:
-        install_logging(sys.modules["logging"], log)
+        set_clock(sys.modules["logging"])
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception:
@@ -875,7 +873,9 @@ def prepare():
     set_path()
     Bytecode.begin()
     log = Log()
-    if "logging" not in sys.modules:
+    if "logging" in sys.modules:
+        install_logging(sys.modules["logging"], log)
+    else:
         sys.meta_path.insert(0, LoggingWatch(log))
     return log
 

@@ -283,8 +283,8 @@ class Asked(Exception):
 class Clients(object):
     """A session and clients of it that nobody has asked for yet."""
 
-    # Those that may still be handed out.
-    current = None
+    # Those that may still be handed out, and those that have been: to forget them takes as long as to look at what they came of.
+    current = over = None
 
     def __init__(self, calls, maker, code, in_package):
         import boto3
@@ -560,5 +560,5 @@ def create_client(original, session, *arguments, **named):
     ahead.own()
     made.say()
     if not ahead.clients:
-        Clients.current = None
+        Clients.current, Clients.over = None, ahead
     return made.client

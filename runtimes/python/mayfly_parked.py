@@ -451,7 +451,10 @@ class Traces(object):
     def __init__(self):
         self.environ = dict(os.environ)
         self.directory = os.getcwd()
-        self.lists = [(kept, list(kept)) for kept in (sys.path, sys.argv, sys.meta_path)]
+        lists = [sys.path, sys.argv, sys.meta_path]
+        if "logging" in sys.modules:
+            lists.append(sys.modules["logging"].getLogger().handlers)
+        self.lists = [(kept, list(kept)) for kept in lists]
         self.finders = set(sys.path_importer_cache)
 
     def take_back(self):
