@@ -420,11 +420,11 @@ import json
 import os, logging
 import boto3
 
-logger = logging.getLogger()
+logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
-NAME = os.environ.get("NAME", "none")
+NAME = os.environ.get("NAME", "no")
 s3 = boto3.client("s3", region_name=os.environ["AWS_REGION"])
-table = boto3.resource("dynamodb").Table(NAME)
+table = boto3.resource("dynamodb").Table(f"{NAME}ne")
 
 def lambda_handler(event, context):
     return [hasattr(s3, "mine"), hasattr(table.meta.client, "mine"), s3.meta.region_name, table.name]

@@ -115,11 +115,12 @@ def named_calls(code):
 # What changes nothing, of what a module does.
 MILD = frozenset(
     "CACHE COPY EXTENDED_ARG IMPORT_FROM KW_NAMES LOAD_CONST LOAD_SMALL_INT MAKE_FUNCTION NOP NOT_TAKEN PRECALL PUSH_NULL RESUME "
-    "BINARY_SUBSCR BUILD_TUPLE BUILD_LIST BUILD_MAP BUILD_CONST_KEY_MAP SET_FUNCTION_ATTRIBUTE".split()
+    "BINARY_SUBSCR BUILD_TUPLE BUILD_LIST BUILD_MAP BUILD_CONST_KEY_MAP BUILD_STRING FORMAT_VALUE FORMAT_SIMPLE "
+    "SET_FUNCTION_ATTRIBUTE".split()
 )
 CALLS = frozenset("CALL CALL_FUNCTION CALL_FUNCTION_KW CALL_KW CALL_METHOD".split())
 # What may be called, of what comes of these modules.
-MILD_CALLS = {"boto3": ("client", "resource"), "logging": ("getLogger", "setLevel"), "os": ("get", "getenv")}
+MILD_CALLS = {"boto3": ("Session", "client", "resource"), "logging": ("getLogger", "setLevel"), "os": ("get", "getenv")}
 
 
 def mild_until(code):
@@ -127,8 +128,8 @@ def mild_until(code):
     after the other."""
     import dis
 
-    # Of which module is what a name stands for, and what has been loaded last.
-    names, module, callees, at = {}, None, 0, 0
+    # Of which module is what a name stands for, what has been loaded last, and what waits to be called.
+    names, module, callees, at = {"__name__": None}, None, [], 0
     for step in dis.get_instructions(code):
         at, what = step.offset, step.argval
         if step.opname == "IMPORT_NAME" and what in sys.modules:
@@ -138,9 +139,9 @@ def mild_until(code):
         elif step.opname == "STORE_NAME" and not callees:
             names[what], module = module, None
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            callees += what in MILD_CALLS.get(module, ())
+            callees += [module] if what in MILD_CALLS.get(module, ()) else []
         elif step.opname in CALLS and callees:
-            callees -= 1
+            module = callees.pop()
         elif step.opname not in MILD and (step.opname != "POP_TOP" or callees):
             return at
     return at

@@ -36,7 +36,7 @@ use crate::variables::{RUNTIME_API_PORT, binds_at_start, furnished_variables, pa
 use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
-const SLOTS_MAX: usize = 64;
+const SLOTS_MAX: usize = 96;
 /// What an interpreter that waits takes, roughly, and the part of the memory budget that all of them may take.
 const SLOT_MB: u64 = 16;
 const SLOTS_BUDGET_DIVISOR: u64 = 8;
@@ -53,8 +53,8 @@ const PARK_LIMIT: Duration = Duration::from_secs(60);
 const FAILURE_REST: Duration = Duration::from_secs(30);
 /// Kinds remembered; more than there are runtimes.
 const KINDS_MAX: usize = 128;
-/// Versions that have furnished slots; the one used least lately makes way.
-const VERSIONS_MAX: usize = 48;
+/// The part of them that may be furnished for versions; the one used least lately makes way.
+const FURNISHED_DIVISOR: usize = 2;
 /// A version that was not used for so long has none any more.
 const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 /// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
@@ -528,8 +528,9 @@ pub(crate) fn late(shared: &Shared, spec: &FunctionSpec) -> Late {
 }
 
 /// The slots that wait.
-#[derive(Default)]
 pub(crate) struct Slots {
+    /// Most of them, of all kinds together.
+    most: usize,
     shelves: Mutex<HashMap<String, Shelf>>,
     /// Those of versions that made way for others.
     unwanted: Mutex<Vec<Slot>>,
@@ -597,6 +598,19 @@ impl Demand {
 }
 
 impl Slots {
+    /// None yet, and never more than an eighth of the memory budget of environments.
+    pub(crate) fn new(memory_mb_max: u64) -> Slots {
+        let budget = memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
+        Slots {
+            most: SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX)),
+            shelves: Mutex::default(),
+            unwanted: Mutex::default(),
+            wanted: Notify::new(),
+            taken: AtomicBool::default(),
+            making: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// A slot for a function, if one waits. That another is to be made can wait until the call has been answered, or takes
     /// its time ([`Slots::look_again_if_taken`]).
     pub(crate) fn take(&self, kind: &Kind) -> Option<Slot> {
@@ -643,7 +657,8 @@ impl Slots {
         if !shelves.contains_key(&key) {
             let furnished = |shelf: &Shelf| shelf.kind.is_furnished();
             if kind.is_furnished()
-                && shelves.values().filter(|shelf| furnished(shelf)).count() >= VERSIONS_MAX
+                && shelves.values().filter(|shelf| furnished(shelf)).count()
+                    >= self.most / FURNISHED_DIVISOR
             {
                 self.make_way(shelves, furnished);
             }
@@ -719,8 +734,6 @@ impl Slots {
     /// A kind that has fewer than it should.
     fn missing(&self, shared: &Shared) -> Option<Kind> {
         let now = Instant::now();
-        let budget = shared.config.memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
-        let most = SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX));
         let mut shelves = self.shelves();
         // One may have come back by an environment that was under way when its version was retired.
         shelves.retain(|_, shelf| !shelf.kind.is_retired() || !shelf.ready.is_empty());
@@ -750,7 +763,7 @@ impl Slots {
         let older = |shelf: &Shelf| {
             shelf.kind.version().is_some() && shelf.used < used && !shelf.ready.is_empty()
         };
-        let room = waiting < most || (!kind.bare && self.make_way(&mut shelves, older));
+        let room = waiting < self.most || (!kind.bare && self.make_way(&mut shelves, older));
         room.then_some(kind)
     }
 
