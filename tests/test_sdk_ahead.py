@@ -438,10 +438,20 @@ def register(self, client):
 
 botocore.client.ClientCreator._register_retries = register
 """
+# The SDK's function is only looked at, and what is called is another.
+GIVEN = """
+import boto3
+
+def traced(make):
+    import patch
+
+traced(boto3.client)
+"""
 PLACES = {
     "nowhere": ("lambda_function", {"lambda_function.py": MILD}),
     "the module": ("lambda_function", {"lambda_function.py": PATCH + MILD}),
     "another module": ("lambda_function", {"lambda_function.py": "import other\n" + MILD, "other.py": PATCH}),
+    "a function": ("lambda_function", {"lambda_function.py": GIVEN + MILD, "patch.py": PATCH}),
     "the package": ("package.app", {"package/__init__.py": PATCH, "package/app.py": MILD}),
 }
 

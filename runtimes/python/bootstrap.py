@@ -292,7 +292,8 @@ class LoggingLoader(object):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        set_clock(module) if module is LoggingWatch.loaded else self.loader.exec_module(module)
+        if module is not LoggingWatch.loaded:
+            self.loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self.loader
         install_logging(module, self.log)
 
@@ -302,6 +303,7 @@ def install_logging(logging, log):
     if not hasattr(logging, "Handler"):
         return  # A module of the function's own that is called logging.
     logging.Formatter.converter = time.gmtime
+    set_clock(logging)
 
     class LambdaHandler(logging.Handler):
         def emit(self, record):
@@ -859,8 +861,6 @@ def main():
     else:
         set_builtins()
         api, log = Api(os.environ["AWS_LAMBDA_RUNTIME_API"]), prepare()
-    if "logging" in sys.modules:
-        set_clock(sys.modules["logging"])
     try:
         handler = load_handler(os.environ["_HANDLER"])
     except Exception:

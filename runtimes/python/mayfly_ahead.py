@@ -114,13 +114,15 @@ def named_calls(code):
 
 # What changes nothing, of what a module does.
 MILD = frozenset(
-    "CACHE COPY EXTENDED_ARG IMPORT_FROM KW_NAMES LOAD_CONST LOAD_SMALL_INT MAKE_FUNCTION NOP NOT_TAKEN PRECALL PUSH_NULL RESUME "
+    "CACHE COPY EXTENDED_ARG IMPORT_FROM KW_NAMES LOAD_CONST LOAD_SMALL_INT NOP NOT_TAKEN PRECALL PUSH_NULL RESUME "
     "BINARY_SUBSCR BUILD_TUPLE BUILD_LIST BUILD_MAP BUILD_CONST_KEY_MAP BUILD_STRING FORMAT_VALUE FORMAT_SIMPLE "
     "SET_FUNCTION_ATTRIBUTE".split()
 )
 CALLS = frozenset("CALL CALL_FUNCTION CALL_FUNCTION_KW CALL_KW CALL_METHOD".split())
 # What may be called, of what comes of these modules.
 MILD_CALLS = {"boto3": ("Session", "client", "resource"), "logging": ("getLogger", "setLevel"), "os": ("get", "getenv")}
+# In place of a module's name, of what may do anything when it is called.
+UNKNOWN = ""
 
 
 def mild_until(code):
@@ -134,12 +136,15 @@ def mild_until(code):
         at, what = step.offset, step.argval
         if step.opname == "IMPORT_NAME" and what in sys.modules:
             module = what.partition(".")[0]
-        elif step.opname == "LOAD_NAME" and what in names:
+        elif step.opname == "MAKE_FUNCTION":
+            module = UNKNOWN
+        elif step.opname == "LOAD_NAME" and names.get(what, UNKNOWN) != UNKNOWN:
             module = names[what]
         elif step.opname == "STORE_NAME" and not callees:
             names[what], module = module, None
         elif step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            callees += [module] if what in MILD_CALLS.get(module, ()) else []
+            if what in MILD_CALLS.get(module, ()):
+                callees.append(module)
         elif step.opname in CALLS and callees:
             module = callees.pop()
         elif step.opname not in MILD and (step.opname != "POP_TOP" or callees):

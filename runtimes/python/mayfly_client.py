@@ -139,6 +139,7 @@ class Surroundings(object):
     """What an assignment brings about besides variables."""
 
     Bytecode = ours.Bytecode
+    set_clock = staticmethod(ours.set_clock)
 
     @staticmethod
     def prepare():
@@ -209,8 +210,6 @@ def wait():
     # Only an interpreter that starts makes of another path what it would make of it.
     parked.Preloaded.foreign |= os.environ.get("PYTHONPATH") != path
     parked.start_anew_if_foreign()
-    if "logging" in sys.modules:
-        ours.set_clock(sys.modules["logging"])
     sys.meta_path.insert(0, Compiled(kept))
     run()
 

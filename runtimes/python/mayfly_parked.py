@@ -65,6 +65,8 @@ def await_assignment(main, api, told=False):
         add(ask(api)["environment"])
         if clients is not None:
             clients.expect()
+    if "logging" in sys.modules:
+        main.set_clock(sys.modules["logging"])
     return log
 
 

@@ -186,9 +186,7 @@ impl Parked {
     /// Tells one that knows nothing yet whose it will be, while the function's files come.
     pub(crate) fn tell_early(&mut self, spec: &FunctionSpec) {
         let known = furnished_variables(spec);
-        let connection = &mut self.client.connection;
-        connection.reply(OK, &[], &assignment(&known, Rest::Early));
-        connection.send();
+        self.tell(&known, Rest::Early);
         self.knowledge = Knowledge::Part(known);
     }
 
@@ -207,8 +205,12 @@ impl Parked {
         };
         let mut variables = variables();
         variables.retain(|variable| !known.contains(variable));
+        self.tell(&variables, Rest::None);
+    }
+
+    fn tell(&mut self, variables: &[(String, String)], rest: Rest) {
         let connection = &mut self.client.connection;
-        connection.reply(OK, &[], &assignment(&variables, Rest::None));
+        connection.reply(OK, &[], &assignment(variables, rest));
         connection.send();
     }
 }

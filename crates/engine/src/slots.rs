@@ -370,13 +370,14 @@ impl Slot {
     }
 
     /// Mounts the files of a version and sets its limits, unless it has them. An interpreter that waits takes on its
-    /// variables meanwhile, unless extensions are to start before it does.
+    /// variables meanwhile.
     async fn furnish(mut self, shared: &Shared, spec: &FunctionSpec) -> Result<Slot, String> {
         if self.furnished {
             return Ok(self);
         }
-        let parked = self.parked.as_mut().filter(|_| !has_extensions(spec));
-        let told = parked.map(|parked| parked.tell_early(spec)).is_some();
+        if let Some(parked) = &mut self.parked {
+            parked.tell_early(spec);
+        }
         let missing = late(shared, spec);
         let attached = tokio::task::spawn_blocking(move || {
             let attached = self.sandbox.attach(missing);
@@ -388,7 +389,7 @@ impl Slot {
             return Err(text(error));
         }
         slot.furnished = true;
-        if let Some(parked) = slot.parked.as_mut().filter(|_| told) {
+        if let Some(parked) = &mut slot.parked {
             parked.has_taken_it_on().await;
         }
         Ok(slot)
