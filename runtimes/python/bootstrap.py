@@ -808,6 +808,7 @@ def template(this):
     state.room = trace_room(template.kernel.ctypes)
     set_builtins()
     log = prepare()
+    parked.make_immortal(template.kernel.ctypes)
     try:
         handler = load_handler(os.environ["_HANDLER"])
         zygote.run_before_snapshot()
@@ -816,9 +817,8 @@ def template(this):
         log.error(document)
         template.say(error=encode_document(document))
         sys.exit(1)
-    parked.rehearse_invocation(this)
     try:
-        template.freeze()
+        parked.settle(this, template)
     except zygote.Refused as refused:
         template.say(refused=str(refused))
         sys.exit(0)

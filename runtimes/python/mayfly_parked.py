@@ -511,6 +511,13 @@ def rehearse_restore(main, template):
     rehearse_invocation(main)
 
 
+def settle(main, template):
+    """Makes the memory of an interpreter that has run a function's init such that forks have to write to little of it."""
+    rehearse_invocation(main)
+    template.freeze()
+    main.state.kept = fill(template.kernel.ctypes)
+
+
 def invoke(main, stage, log, handler):
     stage.will_say(EVENT, '{"a": [1, "b", null]}')
     stage.api.ask()
@@ -557,7 +564,10 @@ def make_immortal(ctypes):
     [probe, probe].clear()
     if count(id(probe)).value != forever:
         return  # A build that keeps the count elsewhere.
+    # Of what is frozen the collector does not tell.
+    gc.unfreeze()
     left = gc.get_objects()
+    gc.freeze()
     while left:
         found = left.pop()
         if count(id(found)).value == forever or type(found) is FrameType:
@@ -578,9 +588,15 @@ SMALL_BYTES_MAX = 512
 FILLERS_MAX = 20000
 
 
+def fill(ctypes):
+    """Takes all free places between what is in memory. What a fork allocates would be spread over these, and the memory around
+    each be copied; now it goes to memory of its own. Returns what has to be kept."""
+    fill_heap(ctypes)
+    return fillers()
+
+
 def fillers():
-    """Objects for all free places between others. What a fork allocates would be spread over these, and the memory around each
-    be copied; now it goes to memory of its own."""
+    """Objects of all small sizes."""
     made = []
     for size in range(3 * BLOCK_BYTES, SMALL_BYTES_MAX + 1, BLOCK_BYTES):
         in_row, last = 1, 0
@@ -592,6 +608,29 @@ def fillers():
                 break  # A whole pool.
             last = id(filler)
     return made
+
+
+# In what sizes the C library hands out other memory, how much of each is taken, and how many in a row are of what nobody has had yet.
+CHUNK_BYTES_MAX = 64 << 10
+CHUNKS_BYTES_MAX = 4 << 20
+CHUNK_HEAD_BYTES = 8
+IN_ROW = 4
+
+
+def fill_heap(ctypes):
+    """Takes, for ever, what the C library has to hand out."""
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    size = CHUNK_BYTES_MAX
+    while size > BLOCK_BYTES:
+        in_row, last = 1, 0
+        for _ in range(CHUNKS_BYTES_MAX // size):
+            at = malloc(size - CHUNK_HEAD_BYTES) or 0
+            in_row = in_row + 1 if at == last + size else 1
+            if in_row == IN_ROW:
+                break
+            last = at
+        size = size // 2 if size > 2 * SMALL_BYTES_MAX else size - BLOCK_BYTES
 
 
 def maker_of_clients(parent):
@@ -612,7 +651,7 @@ def fork(main, what):
     main.state.room = main.trace_room(parent.kernel.ctypes)
     get_ready(main)
     make_immortal(parent.kernel.ctypes)
-    main.state.kept = parent, zygote, globals(), fillers()
+    main.state.kept = parent, zygote, globals(), fill(parent.kernel.ctypes)
     ahead = parent.serve()
     begin_as_fork()
     if ahead:

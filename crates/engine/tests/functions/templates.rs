@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use engine::runtimes::Family;
 use engine::{FunctionSpec, Initialization, Refusal};
 
 use crate::bed::Bed;
+use crate::parked::ahead;
 use crate::prediction::Minutes;
 
 fn snap(bed: &Bed, code: &str) -> Arc<FunctionSpec> {
@@ -306,6 +308,42 @@ def handler(event, context):
     assert_eq!(bed.engine.templates(), 1);
     let text = bed.recorder.text();
     assert_eq!(text.matches("RESTORE_REPORT").count(), 40, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forks_count_no_references_to_what_no_function_made() {
+    let code = "
+import json, os, sys, weakref
+class Thing(object):
+    pass
+thing = Thing()
+seen = weakref.ref(thing)
+def handler(event, context):
+    del globals()['thing']
+    counts = [sys.getrefcount(function.__code__) for function in (json.loads, os.getenv, os.path.join)]
+    return {'counted': min(counts) < 1 << 28, 'freed': seen() is None}
+";
+    for runtime in Bed::new().pythons() {
+        let bed = Bed::new();
+        let function = || bed.function_on(runtime.clone(), "app.handler", &[("app.py", code)]);
+        let ordinary = Arc::new(function());
+        ahead(&bed, &ordinary).await;
+        let mut answers = vec![bed.invoke(&ordinary, "{}").await.text()];
+        let mut restored = function();
+        restored.initialization = Initialization::SnapStart;
+        let restored = Arc::new(restored);
+        let prepared = bed.engine.prepare(restored.clone()).await;
+        if prepared.is_ok_and(|prepared| prepared.template.is_ok()) {
+            answers.push(bed.invoke(&restored, "{}").await.text());
+        }
+        // Interpreters before PEP 683 count them all.
+        let counted = !matches!(runtime.family, Family::Python(3, 12..));
+        for answer in answers {
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let expected = serde_json::json!({"counted": counted, "freed": true});
+            assert_eq!(answer, expected, "{}", runtime.id);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
