@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::channel::{self, Fault};
 use crate::host::setup;
-use crate::init::EXEC;
+use crate::init::{self, EXEC, GO};
 use crate::spec::{Error, Exit};
 
 /// A process in a sandbox. Dropping the handle does not end the process.
@@ -132,7 +132,10 @@ impl Poised {
             what: "starting a process that was poised".to_owned(),
             source,
         };
-        let text = serde_json::to_vec(variables).map_err(|error| failed(error.into()))?;
+        let mut text = vec![GO];
+        for variable in init::variables(variables).map_err(failed)? {
+            text.extend(variable.into_bytes_with_nul());
+        }
         File::from(self.go).write_all(&text).map_err(failed)?;
         let loading = Loading {
             program: self.program,

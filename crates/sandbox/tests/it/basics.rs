@@ -111,6 +111,10 @@ fn a_poised_process_waits_for_its_variables() {
         other => panic!("{other:?}"),
     }
 
+    let poised = sandbox.poise(command(&["/bin/true"])).unwrap();
+    let two = ("A".to_owned(), "one\0B=another".to_owned());
+    assert!(matches!(poised.go(&[two]), Err(Error::Io { .. })));
+
     let seen = "ls /proc | grep -c '^[0-9]'";
     let before = sh(&sandbox, seen);
     drop(sandbox.poise(command(&["/bin/sleep", "1000"])).unwrap());
