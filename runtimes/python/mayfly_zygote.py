@@ -19,9 +19,10 @@ import stat
 CHANNEL = 4
 USER, GROUP = 993, 990
 CLONE_NEWPID = 0x20000000
+MSG_CMSG_CLOEXEC = 0x40000000
 # Numbers that the host's `zygote.rs` and `init.rs` give: what comes with an order, in order. Six namespaces begin with that
-# of processes and end with that of users.
-READY, END, OUTPUT, FRAMES, MOUNTS, PIDS = 0, 1, 2, 3, 4, 5
+# of processes and end with that of users; then comes a Landlock domain, where the kernel has such.
+READY, END, OUTPUT, FRAMES, MOUNTS, PIDS, DOMAIN = 0, 1, 2, 3, 4, 5, 11
 # Tells where log events go; a runtime takes it out of sight before init.
 FRAMES_VARIABLE = "_LAMBDA_TELEMETRY_LOG_FD"
 PLACEHOLDER = "MAYFLY-TEMPLATE"
@@ -58,13 +59,7 @@ class Kernel(object):
         self.version, self.no_rights = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
         # PR_CAPBSET_READ tells which there are.
         self.rights = [number for number in range(64) if self.prctl(23, number, 0, 0, 0) >= 0]
-        self.landlock_abi = abi = self.syscall(444, None, ctypes.c_size_t(0), 1)
-        bits = {1: 13, 2: 14}.get(abi, 15 if abi < 5 else 16)
-        self.handled = (1 << bits) - 1
-        # Scopes came with the sixth version, network with the fourth.
-        self.attributes = (ctypes.c_uint64 * 3)(self.handled, 0, 3 if abi >= 6 else 0)
-        self.attributes_bytes = ctypes.c_size_t(24 if abi >= 6 else 16 if abi >= 4 else 8)
-        self.rule = ctypes.create_string_buffer(12)
+        self.drops = [24] * len(self.rights)
         if ours:
             # The function never asked for it.
             for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes")]:
@@ -84,30 +79,11 @@ class Kernel(object):
 
     def drop_capabilities(self):
         """Empties the bounding set and all others, and locks it."""
-        for number in self.rights:
-            self.check(self.prctl(24, number, 0, 0, 0), "bounding set")
+        self.check(min(map(self.prctl, self.drops, self.rights)), "bounding set")
         self.check(self.prctl(28, 0b11000011, 0, 0, 0), "secure bits")
         self.check(self.capset(self.version, self.no_rights), "capset")
         # Changing users made the process one that may not look at itself.
         self.check(self.prctl(4, 1, 0, 0, 0), "dumpable")
-
-    def confine(self):
-        """The Landlock domain of `confine.rs`: everything may be read and executed, and little written."""
-        if self.landlock_abi < 1:
-            return
-        use = 1 | 4 | 8
-        write = self.handled & ~use
-        ruleset = self.check(self.syscall(444, self.attributes, self.attributes_bytes, 0), "landlock")
-        for path, access in (("/", use), ("/tmp", write), ("/dev", write), ("/proc", write)):
-            try:
-                folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            except OSError:
-                continue
-            self.rule.raw = access.to_bytes(8, sys.byteorder) + folder.to_bytes(4, sys.byteorder)
-            self.check(self.syscall(445, ruleset, 1, self.rule, 0), "landlock rule")
-            os.close(folder)
-        self.check(self.syscall(446, ruleset, 0), "landlock")
-        os.close(ruleset)
 
 
 # --- what init left ---------------------------------------------------------------------------------------------------
@@ -343,7 +319,8 @@ class Template(object):
                 # Children that ended; `reap` has been called.
                 os.read(self.woken, WAKES_MAX)
                 continue
-            data, ancillary, _flags, _from = self.channel.recvmsg(ORDER_BYTES, _socket.CMSG_SPACE(4 * FDS_MAX))
+            room = _socket.CMSG_SPACE(4 * FDS_MAX)
+            data, ancillary, _flags, _from = self.channel.recvmsg(ORDER_BYTES, room, MSG_CMSG_CLOEXEC)
             if not data:
                 os._exit(0)  # The host is gone, or wants no more of us.
             fds = descriptors(ancillary)
@@ -394,7 +371,7 @@ class Template(object):
         os.dup2(fds[OUTPUT], 2)
         os.dup2(fds[FRAMES], 3)
         kernel = self.kernel
-        for fd in [fds[MOUNTS]] + fds[PIDS + 1:]:
+        for fd in [fds[MOUNTS]] + fds[PIDS + 1:DOMAIN]:
             kernel.enter(fd)
         os.chdir("/")
         try:
@@ -404,7 +381,8 @@ class Template(object):
         os.setresgid(GROUP, GROUP, GROUP)
         os.setresuid(USER, USER, USER)
         kernel.drop_capabilities()
-        kernel.confine()
+        for domain in fds[DOMAIN:]:
+            kernel.check(kernel.syscall(446, domain, 0), "landlock")
         self.connected = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fds[READY])
         for fd in fds[END + 1:]:
             os.close(fd)
@@ -440,6 +418,4 @@ def descriptors(ancillary):
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             for at in range(0, len(data) - 3, 4):
                 fds.append(int.from_bytes(data[at:at + 4], sys.byteorder))
-    for fd in fds:
-        os.set_inheritable(fd, False)
     return fds

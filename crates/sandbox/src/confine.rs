@@ -1,8 +1,11 @@
-//! The Landlock domain of everything inside. The sandbox's init enters it once and its children inherit it.
+//! The Landlock domain of everything inside. The sandbox's init enters it once and its children inherit it; what a zygote
+//! forks enters one like it.
+
+use std::os::fd::OwnedFd;
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, Scope,
+    RulesetCreated, RulesetCreatedAttr, Scope,
 };
 
 use crate::channel::Fault;
@@ -13,6 +16,16 @@ use crate::channel::Fault;
 /// `signals` keeps signals within the domain. The init of a nursery's sandbox must reach what a zygote forked, whose
 /// domain is another; the process namespace is its limit, and its children call [`scope_signals`].
 pub(crate) fn confine(writable: &[String], signals: bool) -> Result<(), Fault> {
+    let ruleset = ruleset(writable, signals)?;
+    ruleset.restrict_self().map(drop).map_err(landlock)
+}
+
+/// What a zygote's child confines itself with. None where the kernel has no Landlock.
+pub(crate) fn domain(writable: &[String]) -> Result<Option<OwnedFd>, Fault> {
+    ruleset(writable, true).map(Into::into)
+}
+
+fn ruleset(writable: &[String], signals: bool) -> Result<RulesetCreated, Fault> {
     let scope = if signals {
         Scope::AbstractUnixSocket | Scope::Signal
     } else {
@@ -36,7 +49,7 @@ pub(crate) fn confine(writable: &[String], signals: bool) -> Result<(), Fault> {
             .add_rule(PathBeneath::new(path, access))
             .map_err(landlock)?;
     }
-    ruleset.restrict_self().map(drop).map_err(landlock)
+    Ok(ruleset)
 }
 
 /// Confines the current thread and all that comes of it, for ever, to signals and abstract sockets of its own domain.

@@ -380,7 +380,7 @@ pub(crate) struct Inner {
     tmp: OwnedFd,
     /// Its mount namespace, until nothing is attached any more.
     mounts: Mutex<Option<Arc<OwnedFd>>>,
-    /// The other namespaces, in a nursery, until a child of the zygote has entered them.
+    /// The other namespaces and a Landlock domain, in a nursery, until a child of the zygote has entered them.
     namespaces: Mutex<Vec<OwnedFd>>,
     memory_bytes: AtomicU64,
     tmp_bytes: AtomicU64,
@@ -532,7 +532,7 @@ impl Sandbox {
         self.inner.mounts().take();
     }
 
-    /// The namespaces that a zygote's child enters; there are none the second time.
+    /// The namespaces that a zygote's child enters, and its Landlock domain; there are none the second time.
     pub(crate) fn take_namespaces(&self) -> Vec<OwnedFd> {
         let namespaces = self.inner.namespaces.lock();
         std::mem::take(&mut *namespaces.unwrap_or_else(std::sync::PoisonError::into_inner))

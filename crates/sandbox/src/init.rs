@@ -54,7 +54,7 @@ pub(crate) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// The sandbox is complete; listeners, UDP sockets, `/tmp` and the mount namespace come along, and in a nursery the
-    /// namespaces that a zygote's child enters, in the order of [`NAMESPACES`] and the user namespace last.
+    /// namespaces that a zygote's child enters, in the order of [`NAMESPACES`], the user namespace, and its Landlock domain.
     Ready,
     /// A process runs; its pidfd and the pipe that will tell its end come along. The pid is that inside.
     Spawned {
@@ -158,6 +158,7 @@ fn build(seed: &Seed<'_>, trees: Vec<OwnedFd>) -> Result<(Vec<OwnedFd>, OwnedFd)
     files.extend([tmp, mounts]);
     if seed.how.outside.is_some() {
         files.extend(namespaces(seed)?);
+        files.extend(confine::domain(&rootfs::writable(spec))?);
     }
     drop_privileges(seed)?;
     let children = sys::child_signals().step("signalfd")?;

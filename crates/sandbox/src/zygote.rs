@@ -33,7 +33,7 @@ const FORK_WAIT: Duration = Duration::from_secs(5);
 pub const RESTING_MILLIS: u32 = 50;
 /// Largest message of a zygote.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
-/// Descriptors that go along with an order to fork: two of ours, two of the program's, and seven namespaces.
+/// Descriptors that go along with an order to fork: two of ours, two of the program's, seven namespaces, and a Landlock domain.
 const FDS_MAX: usize = 16;
 
 /// A process that forks on demand.

@@ -76,10 +76,10 @@ class Liar(zygote.Template):
         if lie == 'groups':
             os.setgroups = lambda groups, set=os.setgroups: set([990])
         if lie in ('net', 'user namespace', 'mnt'):
-            skipped = {'mnt': fds[zygote.MOUNTS], 'net': fds[zygote.PIDS + 1], 'user namespace': fds[-1]}[lie]
+            skipped = {'mnt': fds[zygote.MOUNTS], 'net': fds[zygote.PIDS + 1], 'user namespace': fds[zygote.DOMAIN - 1]}[lie]
             kernel.enter = lambda fd, kind=0, enter=kernel.enter: None if fd == skipped else enter(fd, kind)
         if lie == 'another':
-            for fd in [fds[zygote.MOUNTS]] + fds[zygote.PIDS + 1:-1]:
+            for fd in [fds[zygote.MOUNTS]] + fds[zygote.PIDS + 1:zygote.DOMAIN - 1]:
                 kernel.enter(fd)
             ready = socket.socket(fileno=fds[zygote.READY])
             named = struct.pack('iII', 1, os.getuid(), os.getgid())
@@ -87,7 +87,8 @@ class Liar(zygote.Template):
             time.sleep(1000)
         if lie == 'thread':
             import threading
-            kernel.confine = threading.Thread(target=time.sleep, args=(1000,), daemon=True).start
+            drop, another = kernel.drop_capabilities, threading.Thread(target=time.sleep, args=(1000,), daemon=True)
+            kernel.drop_capabilities = lambda: drop() or another.start()
         zygote.Template.become_child(self, fds)
 
 template = Liar()
@@ -264,6 +265,7 @@ fn a_fork_that_is_not_confined_is_found_out() {
         };
         match zygote.fork(&bed.sandbox(), &outputs, true, None) {
             Err(sandbox::Error::Unfit(why)) => assert!(why.starts_with(found), "{lie}: {why}"),
+            Ok(_) => panic!("{lie}: it was not found out"),
             other => {
                 drop(write);
                 let mut text = String::new();
