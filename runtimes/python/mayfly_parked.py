@@ -584,8 +584,12 @@ POOL_BYTES = (16 if sys.version_info >= (3, 10) else 4) << 10
 POOL_HEAD_BYTES = 48
 BLOCK_BYTES = 16
 SMALL_BYTES_MAX = 512
-# Fillers of one size, for a memory that is handed out otherwise.
-FILLERS_MAX = 20000
+# How the C library hands out other memory, and how much in a row is of what nobody has had yet.
+CHUNK_BYTES_MAX = 64 << 10
+CHUNK_HEAD_BYTES = 8
+IN_ROW = 4
+# What is taken of each of the two at the most, for a memory that is handed out otherwise.
+FILL_BYTES_MAX = 8 << 20
 
 
 def fill(ctypes):
@@ -597,12 +601,13 @@ def fill(ctypes):
 
 def fillers():
     """Objects of all small sizes."""
-    made = []
+    made, left = [], FILL_BYTES_MAX
     for size in range(3 * BLOCK_BYTES, SMALL_BYTES_MAX + 1, BLOCK_BYTES):
         in_row, last = 1, 0
-        for _ in range(FILLERS_MAX):
+        while left > 0:
             filler = bytes(size - sys.getsizeof(b""))
             made.append(filler)
+            left -= size
             in_row = in_row + 1 if id(filler) == last + size else 1
             if in_row >= (POOL_BYTES - POOL_HEAD_BYTES) // size:
                 break  # A whole pool.
@@ -610,22 +615,16 @@ def fillers():
     return made
 
 
-# In what sizes the C library hands out other memory, how much of each is taken, and how many in a row are of what nobody has had yet.
-CHUNK_BYTES_MAX = 64 << 10
-CHUNKS_BYTES_MAX = 4 << 20
-CHUNK_HEAD_BYTES = 8
-IN_ROW = 4
-
-
 def fill_heap(ctypes):
     """Takes, for ever, what the C library has to hand out."""
     malloc = ctypes.CDLL(None).malloc
     malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    size = CHUNK_BYTES_MAX
+    size, left = CHUNK_BYTES_MAX, FILL_BYTES_MAX
     while size > BLOCK_BYTES:
         in_row, last = 1, 0
-        for _ in range(CHUNKS_BYTES_MAX // size):
+        while left > 0:
             at = malloc(size - CHUNK_HEAD_BYTES) or 0
+            left -= size
             in_row = in_row + 1 if at == last + size else 1
             if in_row == IN_ROW:
                 break

@@ -51,10 +51,12 @@ const QUIET_TICK: Duration = Duration::from_millis(2);
 const PARK_LIMIT: Duration = Duration::from_secs(60);
 /// After a failure no slot of that kind is made for this long.
 const FAILURE_REST: Duration = Duration::from_secs(30);
-/// Kinds remembered; more than there are runtimes.
-const KINDS_MAX: usize = 128;
+/// Kinds remembered; more than there are runtimes, templates and versions with slots.
+const KINDS_MAX: usize = 512;
 /// The part of them that may be furnished for versions; the one used least lately makes way.
 const FURNISHED_DIVISOR: usize = 2;
+/// The part of them that are bare before others that were used less lately.
+const BARE_DIVISOR: usize = 8;
 /// A version that was not used for so long has none any more.
 const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 /// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
@@ -758,14 +760,22 @@ impl Slots {
             let there = shelf.ready.len();
             (kind.bare, there, kind.is_furnished(), Reverse(shelf.used))
         });
-        let (kind, used) = lacking
-            .first()
-            .map(|shelf| (shelf.kind.clone(), shelf.used))?;
-        let older = |shelf: &Shelf| {
-            shelf.kind.version().is_some() && shelf.used < used && !shelf.ready.is_empty()
-        };
-        let room = waiting < self.most || (!kind.bare && self.make_way(&mut shelves, older));
-        room.then_some(kind)
+        let lacking: Vec<_> = lacking
+            .into_iter()
+            .map(|shelf| (shelf.kind.clone(), shelf.used))
+            .collect();
+        let bare = |shelf: &&Shelf| shelf.kind.bare && !shelf.ready.is_empty();
+        let few_bare = shelves.values().filter(bare).count() < self.most / BARE_DIVISOR;
+        let found = lacking.into_iter().find(|(kind, used)| {
+            let older = |shelf: &Shelf| {
+                shelf.kind.version().is_some()
+                    && shelf.used < *used
+                    && !shelf.ready.is_empty()
+                    && (few_bare || !kind.bare || shelf.kind.bare)
+            };
+            waiting < self.most || self.make_way(&mut shelves, older)
+        });
+        found.map(|(kind, _)| kind)
     }
 
     /// Gives back what there is no place for.

@@ -321,6 +321,18 @@ def handler(event, context):
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn memory_may_be_handed_out_in_any_way() {
+    let bed = Bed::new();
+    let code = "held = b'x' * (60 << 20)\ndef handler(event, context):\n    return len(held)";
+    let mut spec = FunctionSpec::clone(&snap(&bed, code));
+    spec.memory_mb = 128;
+    spec.env = vec![("PYTHONMALLOC".to_owned(), "malloc".to_owned())];
+    let spec = Arc::new(spec);
+    prepared(&bed, &spec).await;
+    assert!(is_restored(&bed, &spec).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forks_count_no_references_to_what_no_function_made() {
     let code = "
 import json, os, sys, weakref
