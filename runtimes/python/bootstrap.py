@@ -802,8 +802,7 @@ def template(this):
     import mayfly_parked as parked
     import mayfly_zygote as zygote
 
-    # The function does not see it.
-    del sys.modules["mayfly_parked"]
+    del sys.modules["mayfly_parked"]  # The function does not see it.
     template = zygote.Template()
     state.room = trace_room(template.kernel.ctypes)
     set_builtins()
@@ -817,8 +816,9 @@ def template(this):
         log.error(document)
         template.say(error=encode_document(document))
         sys.exit(1)
+    parked.rehearse_invocation(this)
     try:
-        parked.settle(this, template)
+        template.freeze()
     except zygote.Refused as refused:
         template.say(refused=str(refused))
         sys.exit(0)

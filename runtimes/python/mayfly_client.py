@@ -92,7 +92,6 @@ class Restore(object):
             self.template.freeze()
         except zygote.Refused as why:
             refuse(self.template, str(why))
-        ours.state.kept = parked.fill(self.template.kernel.ctypes)
         self.template.serve()
         self.done = True
         api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], self.template.connected)
@@ -198,8 +197,6 @@ def wait():
     if parent is not None:
         parked.make_immortal(parent.kernel.ctypes)
     forget(set(USED) - before)
-    if parent is not None:
-        ours.state.kept = parked.fill(parent.kernel.ctypes)
     ahead = parent is not None and parent.serve()
     parked.begin_as_fork()
     if ahead:

@@ -511,13 +511,6 @@ def rehearse_restore(main, template):
     rehearse_invocation(main)
 
 
-def settle(main, template):
-    """Makes the memory of an interpreter that has run a function's init such that forks have to write to little of it."""
-    rehearse_invocation(main)
-    template.freeze()
-    main.state.kept = fill(template.kernel.ctypes)
-
-
 def invoke(main, stage, log, handler):
     stage.will_say(EVENT, '{"a": [1, "b", null]}')
     stage.api.ask()
@@ -579,59 +572,6 @@ def make_immortal(ctypes):
             left += [getattr(found, name) for name in CODE]
 
 
-# How CPython 3.5 and later hand out memory for small objects: in pools of blocks of one size.
-POOL_BYTES = (16 if sys.version_info >= (3, 10) else 4) << 10
-POOL_HEAD_BYTES = 48
-BLOCK_BYTES = 16
-SMALL_BYTES_MAX = 512
-# How the C library hands out other memory, and how much in a row is of what nobody has had yet.
-CHUNK_BYTES_MAX = 64 << 10
-CHUNK_HEAD_BYTES = 8
-IN_ROW = 4
-# What is taken of each of the two at the most, for a memory that is handed out otherwise.
-FILL_BYTES_MAX = 8 << 20
-
-
-def fill(ctypes):
-    """Takes all free places between what is in memory. What a fork allocates would be spread over these, and the memory around
-    each be copied; now it goes to memory of its own. Returns what has to be kept."""
-    fill_heap(ctypes)
-    return fillers()
-
-
-def fillers():
-    """Objects of all small sizes."""
-    made, left = [], FILL_BYTES_MAX
-    for size in range(3 * BLOCK_BYTES, SMALL_BYTES_MAX + 1, BLOCK_BYTES):
-        in_row, last = 1, 0
-        while left > 0:
-            filler = bytes(size - sys.getsizeof(b""))
-            made.append(filler)
-            left -= size
-            in_row = in_row + 1 if id(filler) == last + size else 1
-            if in_row >= (POOL_BYTES - POOL_HEAD_BYTES) // size:
-                break  # A whole pool.
-            last = id(filler)
-    return made
-
-
-def fill_heap(ctypes):
-    """Takes, for ever, what the C library has to hand out."""
-    malloc = ctypes.CDLL(None).malloc
-    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
-    size, left = CHUNK_BYTES_MAX, FILL_BYTES_MAX
-    while size > BLOCK_BYTES:
-        in_row, last = 1, 0
-        while left > 0:
-            at = malloc(size - CHUNK_HEAD_BYTES) or 0
-            left -= size
-            in_row = in_row + 1 if at == last + size else 1
-            if in_row == IN_ROW:
-                break
-            last = at
-        size = size // 2 if size > 2 * SMALL_BYTES_MAX else size - BLOCK_BYTES
-
-
 def maker_of_clients(parent):
     """What makes the SDK's clients for functions, which do not see it."""
     import mayfly_ahead
@@ -650,7 +590,7 @@ def fork(main, what):
     main.state.room = main.trace_room(parent.kernel.ctypes)
     get_ready(main)
     make_immortal(parent.kernel.ctypes)
-    main.state.kept = parent, zygote, globals(), fill(parent.kernel.ctypes)
+    main.state.kept = parent, zygote, globals()
     ahead = parent.serve()
     begin_as_fork()
     if ahead:

@@ -59,6 +59,7 @@ class Kernel(object):
         self.version, self.no_rights = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
         # PR_CAPBSET_READ tells which there are.
         self.rights = [number for number in range(64) if self.prctl(23, number, 0, 0, 0) >= 0]
+        # PR_CAPBSET_DROP, once for each.
         self.drops = [24] * len(self.rights)
         if ours:
             # The function never asked for it.
@@ -265,6 +266,62 @@ def run_after_restore():
         function(*arguments, **named)
 
 
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+# How CPython 3.5 and later hand out memory for small objects: in pools of blocks of one size.
+POOL_BYTES = (16 if sys.version_info >= (3, 10) else 4) << 10
+POOL_HEAD_BYTES = 48
+BLOCK_BYTES = 16
+SMALL_BYTES_MAX = 512
+# How the C library hands out other memory, and how much in a row is of what nobody has had yet.
+CHUNK_BYTES_MAX = 64 << 10
+CHUNK_HEAD_BYTES = 8
+IN_ROW = 4
+# What is taken of each of the two at the most, for a memory that is handed out otherwise.
+FILL_BYTES_MAX = 8 << 20
+
+
+def fill(ctypes):
+    """Takes all free places between what is in memory. What a fork allocates would be spread over these, and the memory around
+    each be copied; now it goes to memory of its own. None of it is ever given back."""
+    fill_heap(ctypes)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(fillers()))
+
+
+def fillers():
+    """Objects of all small sizes."""
+    made, left = [], FILL_BYTES_MAX
+    for size in range(3 * BLOCK_BYTES, SMALL_BYTES_MAX + 1, BLOCK_BYTES):
+        in_row, last = 1, 0
+        while left > 0:
+            filler = bytes(size - sys.getsizeof(b""))
+            made.append(filler)
+            left -= size
+            in_row = in_row + 1 if id(filler) == last + size else 1
+            if in_row >= (POOL_BYTES - POOL_HEAD_BYTES) // size:
+                break  # A whole pool.
+            last = id(filler)
+    return made
+
+
+def fill_heap(ctypes):
+    """Takes what the C library has to hand out."""
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    size, left = CHUNK_BYTES_MAX, FILL_BYTES_MAX
+    while size > BLOCK_BYTES:
+        in_row, last = 1, 0
+        while left > 0:
+            at = malloc(size - CHUNK_HEAD_BYTES) or 0
+            left -= size
+            in_row = in_row + 1 if at == last + size else 1
+            if in_row == IN_ROW:
+                break
+            last = at
+        size = size // 2 if size > 2 * SMALL_BYTES_MAX else size - BLOCK_BYTES
+
+
 # --- life ---------------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +370,7 @@ class Template(object):
         # The children's ends are kept above all else, with room below for what comes with an order, so that a child can close
         # them all at once.
         self.ends_from = self.ends_to = max(open_descriptors()) + 1 + FDS_MAX
+        fill(self.kernel.ctypes)
         self.say(ready={"resumes": resumes})
         while True:
             if self.channel.fileno() not in [fd for fd, _event in events.poll()]:

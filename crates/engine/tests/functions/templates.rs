@@ -116,7 +116,6 @@ def call(number, *args):
     libc = ctypes.CDLL(None, use_errno=True)
     return libc.syscall(number, *args), ctypes.get_errno()
 def domains():
-    # The kernel has Landlock stack sixteen.
     handled = ctypes.c_uint64(1 << 1)
     ruleset, _ = call(444, ctypes.byref(handled), ctypes.c_size_t(8), 0)
     return sum(call(446, ruleset, 0)[0] == 0 for _ in range(17))
