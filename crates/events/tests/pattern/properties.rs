@@ -174,19 +174,24 @@ proptest! {
     }
 }
 
-/// What quamina understands as EventBridge does: exact values, `prefix`, `suffix`, `equals-ignore-case`, `wildcard` and
-/// `anything-but` of a list of texts.
-fn common_test() -> impl Strategy<Value = Value> {
+/// The tests of a field that quamina understands as EventBridge does: exact values, `prefix`, `suffix`, `wildcard` and
+/// `anything-but` of a list of texts, several at once; or one `equals-ignore-case`. That one is alone because quamina
+/// merges a field's tests into one automaton, and goes on from a letter of either case with what another test wants
+/// after one of them: `[{"equals-ignore-case": "X"}, "xy"]` matches `Xy` there.
+fn common_tests() -> impl Strategy<Value = Vec<Value>> {
     let plain = "[xyX]{1,3}";
-    prop_oneof![
+    let test = prop_oneof![
         3 => plain.prop_map(Value::from),
         2 => (-3..4_i64).prop_map(Value::from),
         1 => any::<bool>().prop_map(Value::from),
         1 => plain.prop_map(|text| json!({"prefix": text})),
         1 => plain.prop_map(|text| json!({"suffix": text})),
-        1 => plain.prop_map(|text| json!({"equals-ignore-case": text})),
         1 => prop::collection::vec("[xy]{1,2}", 2..4).prop_map(|parts| json!({"wildcard": parts.join("*")})),
         1 => prop::collection::vec(plain, 1..3).prop_map(|texts| json!({"anything-but": texts})),
+    ];
+    prop_oneof![
+        6 => prop::collection::vec(test, 1..3),
+        1 => plain.prop_map(|text| vec![json!({"equals-ignore-case": text})]),
     ]
 }
 
@@ -205,7 +210,7 @@ proptest! {
     /// puts texts in order with them, EventBridge does not. And not on their own bounds: quamina takes 0 for more than 0.
     #[test]
     fn quamina_agrees(
-        tests in prop::collection::btree_map("[ab]", prop::collection::vec(common_test(), 1..3), 1..3),
+        tests in prop::collection::btree_map("[ab]", common_tests(), 1..3),
         range in prop::option::of(numeric()),
         items in prop::collection::vec(
             (prop::collection::btree_map("[ab]", common_value(), 1..3), -3..5_i64),
@@ -228,7 +233,13 @@ proptest! {
         let mut oracle = quamina::Quamina::new();
         prop_assume!(oracle.add_pattern("p", &pattern).is_ok());
         let theirs = !oracle.matches_for_event(event.as_bytes()).expect("an event").is_empty();
-        let ours = Pattern::parse(&pattern).expect("a pattern").matches(&Event::parse(&event).expect("an event"));
+        let ours = match Pattern::parse(&pattern) {
+            Ok(pattern) => pattern.matches(&Event::parse(&event).expect("an event")),
+            Err(invalid) => {
+                prop_assert!(invalid.to_string().contains("too complex"), "{} of {}", invalid, pattern);
+                return Err(TestCaseError::reject("two wildcards may be more than EventBridge takes"));
+            }
+        };
         prop_assert_eq!(ours, theirs, "{} of {}", pattern, event);
     }
 }
