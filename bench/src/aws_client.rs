@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::Bench;
-use crate::cold::{STARTS, changed, published};
+use crate::cold::{Cold, STARTS, Starts};
 use crate::mayfly::{self, Mayfly};
 use crate::peers::{awslambdaric, stock_client};
-use crate::table::{Series, Table};
+use crate::table::Table;
 
 /// A start through the hooks is to be so many times faster than executing the client.
 const TIMES_FASTER: f64 = 10.0;
@@ -29,9 +29,10 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let (alone, _) = stock_client(bench)?;
     table.times("alone, executed, no sandbox, no API", alone, f1, None);
     let [hooks, waiting] = in_mayfly(bench, &client)?;
-    table.times("through its snapshot hooks", hooks, f1, None);
-    table.times("out of an interpreter that waits", waiting, f1, None);
-    let faster = |series: Series| alone.p50.as_secs_f64() / series.p50.as_secs_f64();
+    table.cold("through its snapshot hooks", hooks, f1, None);
+    table.cold("out of an interpreter that waits", waiting, f1, None);
+    // It was executed again and again too.
+    let faster = |cold: Cold| alone.p50.as_secs_f64() / cold.in_use.p50.as_secs_f64();
     let what = "how many times faster than alone: through its snapshot hooks";
     table.at_least(what, faster(hooks), "x", Some(TIMES_FASTER));
     let what = "how many times faster than alone: out of an interpreter that waits";
@@ -40,7 +41,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 }
 
 /// The first calls of versions with SnapStart, and of a function without.
-fn in_mayfly(bench: &Bench, client: &Path) -> Result<[Series; 2]> {
+fn in_mayfly(bench: &Bench, client: &Path) -> Result<[Cold; 2]> {
     let python = mayfly::python_runtime()?;
     let interpreter = format!("{python}=/usr/bin/python3");
     let client = format!("{python}={}", client.display());
@@ -52,8 +53,9 @@ fn in_mayfly(bench: &Bench, client: &Path) -> Result<[Series; 2]> {
     ];
     let server = Mayfly::start(&bench.mayfly, &flags)?;
     server.deploy("hello", &python, &mayfly::hello())?;
-    let hooks = published(&server, "hello", STARTS)?;
-    let waiting = changed(&server, "hello", STARTS)?;
+    let starts = Starts::on(&server, &python)?;
+    let hooks = starts.published("hello", STARTS)?;
+    let waiting = starts.changed("hello", STARTS)?;
     server.stop()?;
     Ok([hooks, waiting])
 }

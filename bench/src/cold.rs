@@ -11,8 +11,10 @@ use crate::floor::{self, PAUSE, on_one_cpu};
 use crate::mayfly::{self, Files, Mayfly};
 use crate::table::{Series, Table};
 
-/// Cold starts of each kind.
-pub const STARTS: usize = 60;
+/// Cold starts of each kind, half of them after a pause and half while the machine is in use.
+pub const STARTS: usize = 80;
+/// How long another function is called before each of the latter.
+const IN_USE: Duration = Duration::from_millis(25);
 /// Environments of the burst, and how long each is busy, so that none is used twice.
 const BURST: usize = 1000;
 const BUSY: Duration = Duration::from_secs(60);
@@ -92,36 +94,33 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let (f1, f3) = (&bench.floors.f1, &bench.floors.f3);
     let server = Mayfly::start(&bench.mayfly, &[])?;
     let python = &bench.python;
+    let starts = Starts::on(&server, python)?;
 
     server.deploy("hello", python, &mayfly::hello())?;
-    let times = changed(&server, "hello", STARTS)?;
-    table.times_rested("Python hello", times, f1, Some(1.5));
-    let times = forgotten(&server, python, STARTS / 2)?;
+    let times = starts.changed("hello", STARTS)?;
+    table.cold("Python hello", times, f1, Some(1.5));
+    let times = starts.forgotten(python, STARTS / 2)?;
     let what = "Python hello, of which Mayfly expects nothing: its interpreter waits for anybody";
-    table.times_rested(what, times, f1, Some(1.5));
+    table.cold(what, times, f1, Some(1.5));
     // Nothing is prepared: the environment of the last of them is there.
-    let times = cold(&server, STARTS / 2, |_| Ok("hello".to_owned()))?;
-    table.times_rested("  for comparison, a warm call", times, f3, None);
-    let times = published(&server, "hello", STARTS)?;
-    table.times_rested(
-        "Python hello, a version with SnapStart",
-        times,
-        f3,
-        Some(20.0),
-    );
+    let times = starts.cold(STARTS / 2, |_| Ok("hello".to_owned()))?;
+    table.cold("  for comparison, a warm call", times, f3, None);
+    let times = starts.published("hello", STARTS)?;
+    let what = "Python hello, a version with SnapStart";
+    table.cold(what, times, f3, Some(20.0));
 
     let files = vec![("lambda_function.py".to_owned(), OCCUPIED.into())];
     server.deploy("occupied", python, &files)?;
-    let times = on_demand(&server, "occupied", STARTS / 2)?;
+    let times = starts.on_demand("occupied", STARTS)?;
     let what = "the same, forked on demand: the fork that waited has just been taken";
-    table.times_rested(what, times, f1, Some(4.0));
+    table.cold(what, times, f1, Some(4.0));
 
     let what = "custom runtime, a static binary";
     match custom() {
         Ok(files) => {
             server.deploy("custom", "provided.al2023", &files)?;
-            let times = changed(&server, "custom", STARTS)?;
-            table.times_rested(what, times, f1, Some(2.0));
+            let times = starts.changed("custom", STARTS)?;
+            table.cold(what, times, f1, Some(2.0));
         }
         Err(why) => table.missing(what, &why),
     }
@@ -145,97 +144,149 @@ pub fn with_sdk(bench: &Bench, table: &mut Table) -> Result<()> {
     let files = vec![("lambda_function.py".to_owned(), WITH_SDK.into())];
     server.deploy("sdk", python, &files)?;
     let f1 = &bench.floors.f1;
-    let times = changed(&server, "sdk", STARTS / 4)?;
-    table.times_rested(what, times, f1, Some(3.0));
+    let starts = Starts::on(&server, python)?;
+    let times = starts.changed("sdk", STARTS / 2)?;
+    table.cold(what, times, f1, Some(3.0));
     let what = "the same, a version with SnapStart";
-    let times = published(&server, "sdk", STARTS / 4)?;
-    table.times_rested(what, times, f1, None);
+    let times = starts.published("sdk", STARTS / 2)?;
+    table.cold(what, times, f1, None);
     server.stop()
 }
 
-/// The first call after each change of the configuration, which retires every environment.
-pub fn changed(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
-    cold(server, starts, |count| {
-        server.configure(
-            function,
-            &serde_json::json!({"Description": count.to_string()}),
-        )?;
-        Ok(function.to_owned())
-    })
+/// Cold starts in both states of a machine.
+#[derive(Clone, Copy)]
+pub struct Cold {
+    /// Right after calls of another function: processor and caches are as they are in a loop.
+    pub in_use: Series,
+    /// After [`PAUSE`]: the processor has to be woken, and its caches know nothing of Mayfly any more.
+    pub rested: Series,
 }
 
-/// The first call of functions since whose deployment so many others were deployed or called that none has an interpreter of
-/// its own.
-fn forgotten(server: &Mayfly, python: &str, starts: usize) -> Result<Series> {
-    let name = |count| format!("forgotten{count}");
-    for count in 0..starts + FURNISHED {
-        server.deploy(&name(count), python, &mayfly::hello())?;
+/// Starts environments on a server.
+pub struct Starts<'a> {
+    server: &'a Mayfly,
+}
+
+impl<'a> Starts<'a> {
+    /// The function that keeps the machine in use.
+    const OTHER: &'static str = "other";
+
+    /// Deploys what keeps the machine in use.
+    pub fn on(server: &'a Mayfly, python: &str) -> Result<Self> {
+        server.deploy(Self::OTHER, python, &mayfly::hello())?;
+        Ok(Self { server })
     }
-    cold(server, starts, |count| Ok(name(count)))
-}
 
-/// The first call of each of many versions with SnapStart, all of which are restored.
-pub fn published(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
-    let times = cold(server, starts, |count| publish(server, function, count))?;
-    server.expect_restores(function, starts)?;
-    Ok(times)
-}
-
-/// Publishes a version with SnapStart in place of the one before it, and names it.
-fn publish(server: &Mayfly, function: &str, count: usize) -> Result<String> {
-    if count > 0 {
-        // Versions are numbered from 1.
-        server.delete_version(function, count)?;
+    /// The first call after each change of the configuration, which retires every environment.
+    pub fn changed(&self, function: &str, starts: usize) -> Result<Cold> {
+        self.cold(starts, |count| {
+            let change = serde_json::json!({"Description": count.to_string()});
+            self.server.configure(function, &change)?;
+            Ok(function.to_owned())
+        })
     }
-    let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
-    let change = serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
-    server.configure(function, &change)?;
-    Ok(format!("{function}:{}", server.publish(function)?))
-}
 
-/// The second of two calls of each of many versions with SnapStart, while the first goes on.
-fn on_demand(server: &Mayfly, function: &str, starts: usize) -> Result<Series> {
-    let mut times = Vec::with_capacity(starts);
-    for count in 0..starts {
-        let path = mayfly::invocations(&publish(server, function, count)?);
+    /// The first call of functions since whose deployment so many others were deployed or called that none has an
+    /// interpreter of its own.
+    fn forgotten(&self, python: &str, starts: usize) -> Result<Cold> {
+        let name = |count| format!("forgotten{count}");
+        for count in 0..starts + FURNISHED {
+            self.server.deploy(&name(count), python, &mayfly::hello())?;
+        }
+        self.cold(starts, |count| Ok(name(count)))
+    }
+
+    /// The first call of each of many versions with SnapStart, all of which are restored.
+    pub fn published(&self, function: &str, starts: usize) -> Result<Cold> {
+        let times = self.cold(starts, |count| self.publish(function, count))?;
+        self.server.expect_restores(function, starts)?;
+        Ok(times)
+    }
+
+    /// Publishes a version with SnapStart in place of the one before it, and names it.
+    fn publish(&self, function: &str, count: usize) -> Result<String> {
+        if count > 0 {
+            // Versions are numbered from 1.
+            self.server.delete_version(function, count)?;
+        }
+        let snap_start = serde_json::json!({"ApplyOn": "PublishedVersions"});
+        let change =
+            serde_json::json!({"Description": format!("v{count}"), "SnapStart": snap_start});
+        self.server.configure(function, &change)?;
+        Ok(format!("{function}:{}", self.server.publish(function)?))
+    }
+
+    /// The second of two calls of each of many versions with SnapStart, while the first goes on.
+    fn on_demand(&self, function: &str, starts: usize) -> Result<Cold> {
+        let times = self.each(starts, |count| {
+            let version = self.publish(function, count)?;
+            let occupying = self.request(&version, OCCUPYING)?;
+            let request = self.request(&version, EVENT)?;
+            let access = &self.server.access;
+            let (mut first, second) = (access.connect()?, access.connect()?);
+            Ok(move || {
+                let first = std::thread::spawn(move || {
+                    first.exchange(&occupying).map(|(status, _)| status)
+                });
+                std::thread::sleep(TAKEN);
+                let time = timed(second, &request)?;
+                let status = first.join().map_err(|_| anyhow!("a client panicked"))??;
+                ensure!(status == 200, "the first call answered {status}");
+                Ok(time)
+            })
+        })?;
+        self.server.expect_restores(function, 2 * starts)?;
+        Ok(times)
+    }
+
+    /// The first call of what is prepared each time.
+    pub fn cold(&self, starts: usize, prepare: impl Fn(usize) -> Result<String>) -> Result<Cold> {
+        self.each(starts, |count| {
+            let request = self.request(&prepare(count)?, EVENT)?;
+            // As with warm calls, and on its connection as if it had called before.
+            let client = self.server.access.connect()?;
+            Ok(move || timed(client, &request))
+        })
+    }
+
+    /// Prepares starts and takes the time of each, by turns after a pause only, and after a pause and some use.
+    fn each<C>(&self, starts: usize, prepare: impl Fn(usize) -> Result<C>) -> Result<Cold>
+    where
+        C: FnOnce() -> Result<Duration> + Send,
+    {
+        let (mut in_use, mut rested) = (Vec::new(), Vec::new());
+        for count in 0..starts {
+            let start = prepare(count)?;
+            std::thread::sleep(PAUSE);
+            if count % 2 == 0 {
+                rested.push(on_one_cpu(start)?);
+                continue;
+            }
+            in_use.push(on_one_cpu(|| {
+                self.use_it()?;
+                start()
+            })?);
+        }
+        let (in_use, rested) = (Series::of(in_use), Series::of(rested));
+        Ok(Cold { in_use, rested })
+    }
+
+    fn use_it(&self) -> Result<()> {
+        let request = self.request(Self::OTHER, EVENT)?;
+        let mut client = self.server.access.connect()?;
+        let end = Instant::now() + IN_USE;
+        while Instant::now() < end {
+            client.exchange(&request)?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, function: &str, event: &[u8]) -> Result<Vec<u8>> {
+        let path = mayfly::invocations(function);
         let call = ("POST", path.as_str());
-        let signed = |event| {
-            let access = &server.access;
-            access.request("lambda", call, "application/json", event)
-        };
-        let (occupying, request) = (signed(OCCUPYING)?, signed(EVENT)?);
-        let (mut first, second) = (server.access.connect()?, server.access.connect()?);
-        std::thread::sleep(PAUSE);
-        let first =
-            std::thread::spawn(move || first.exchange(&occupying).map(|(status, _)| status));
-        std::thread::sleep(TAKEN);
-        times.push(on_one_cpu(move || timed(second, &request))?);
-        let status = first.join().map_err(|_| anyhow!("a client panicked"))??;
-        ensure!(status == 200, "the first call answered {status}");
+        let access = &self.server.access;
+        access.request("lambda", call, "application/json", event)
     }
-    server.expect_restores(function, 2 * starts)?;
-    Ok(Series::of(times))
-}
-
-/// The first call of what is prepared each time.
-pub fn cold(
-    server: &Mayfly,
-    starts: usize,
-    prepare: impl Fn(usize) -> Result<String>,
-) -> Result<Series> {
-    let mut times = Vec::with_capacity(starts);
-    for count in 0..starts {
-        let path = mayfly::invocations(&prepare(count)?);
-        let call = ("POST", path.as_str());
-        let request = server
-            .access
-            .request("lambda", call, "application/json", EVENT)?;
-        let client = server.access.connect()?;
-        std::thread::sleep(PAUSE);
-        // As with warm calls, and on its connection as if it had called before.
-        times.push(on_one_cpu(move || timed(client, &request))?);
-    }
-    Ok(Series::of(times))
 }
 
 fn timed(mut client: Client, request: &[u8]) -> Result<Duration> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::Bench;
-use crate::cold::{changed, cold};
+use crate::cold::Starts;
 use crate::mayfly::{self, Files, Mayfly};
 use crate::table::Table;
 
@@ -27,9 +27,10 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let wait = || mayfly::until("the modules to be compiled", TICK, || entry(&cache));
     wait()?;
     let f1 = &bench.floors.f1;
-    let times = changed(&server, "vendored", STARTS)?;
-    table.times("bytecode that Mayfly made", times, f1, None);
-    let times = cold(&server, STARTS, |count| {
+    let starts = Starts::on(&server, &bench.python)?;
+    let times = starts.changed("vendored", STARTS)?;
+    table.cold("bytecode that Mayfly made", times, f1, None);
+    let times = starts.cold(STARTS, |count| {
         let change = serde_json::json!({"Description": format!("without {count}")});
         server.configure("vendored", &change)?;
         wait()?;
@@ -38,7 +39,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         std::fs::remove_dir_all(&cache).context("the cache")?;
         Ok("vendored".to_owned())
     })?;
-    table.times("compiled as they are imported", times, f1, None);
+    table.cold("compiled as they are imported", times, f1, None);
     server.stop()
 }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::Bench;
-use crate::cold::{changed, published};
+use crate::cold::Starts;
 use crate::floor::Floor;
 use crate::mayfly::{self, Files, Mayfly};
 use crate::peers::packages;
 use crate::table::{Series, Table};
 
 const PACKAGES: &[&str] = &["numpy", "pandas"];
-const STARTS: usize = 12;
+const STARTS: usize = 24;
 const FUNCTION: &str =
     "import numpy, pandas\n\ndef lambda_handler(event, context):\n    return event['key1']\n";
 /// Says how many microseconds each fork takes of a process that is what a template of the function is.
@@ -51,12 +51,14 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     };
     table.floor(&f4);
     let server = Mayfly::start(&bench.mayfly, &[])?;
-    server.deploy("pandas", &mayfly::python_runtime()?, &files(&folder)?)?;
-    let times = changed(&server, "pandas", STARTS)?;
-    table.times("numpy and pandas", times, &f4, None);
-    let times = published(&server, "pandas", STARTS)?;
+    let python = mayfly::python_runtime()?;
+    server.deploy("pandas", &python, &files(&folder)?)?;
+    let starts = Starts::on(&server, &python)?;
+    let times = starts.changed("pandas", STARTS)?;
+    table.cold("numpy and pandas", times, &f4, None);
+    let times = starts.published("pandas", STARTS)?;
     let what = "the same, a version with SnapStart";
-    table.times(what, times, &f4, Some(2.0));
+    table.cold(what, times, &f4, Some(2.0));
     server.stop()
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cold::Cold;
 use crate::floor::{Floor, Floors};
 
 /// Percentiles of one series of times.
@@ -82,13 +83,13 @@ impl Table {
         );
     }
 
-    /// The same of something that was measured after pauses; says besides what multiple it is of the floor after a pause.
-    pub fn times_rested(&mut self, what: &str, series: Series, floor: &Floor, target: Option<f64>) {
-        self.times(what, series, floor, target);
-        if let Some(rested) = floor.rested {
-            let ratio = series.p50.as_secs_f64() / rested.p50.as_secs_f64();
-            let name = format!("{ratio:.1} x {}", floor.name);
-            println!("  {:<64} {name:>33}", "  of the floor after the same pause");
+    /// Cold starts, each beside the floor in the same state of the machine.
+    pub fn cold(&mut self, what: &str, cold: Cold, floor: &Floor, target: Option<f64>) {
+        self.times(what, cold.in_use, floor, target);
+        if let Some(series) = floor.rested {
+            let rested = Floor { series, ..*floor };
+            let what = "  after a pause, as the floor after the same pause";
+            self.times(what, cold.rested, &rested, target);
         }
     }
 
