@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Pid;
 
@@ -130,6 +131,43 @@ impl Drop for InUserNamespace {
             rustix::process::waitid(rustix::process::WaitId::Pid(self.pid), end)
         });
     }
+}
+
+/// Leaves this process's memory to another one as soon as it executes a program, so that `execve` only lets go of it. To take it
+/// down is that process's to do, which then ends: it does nothing else, is as confined as we are, holds no descriptors, makes
+/// way for the program, and is reaped by our parent.
+///
+/// Must be called once, by a process that has one thread, as the last thing before it waits for its program.
+pub(crate) fn leave_memory_at_exec() -> io::Result<()> {
+    /// The kernel clears it, and wakes whoever waits for that, when we execute a program or end.
+    static HERE: AtomicU32 = AtomicU32::new(1);
+    extern "C" fn take_down(_: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: of our memory they only read `HERE` and a constant. What fails would set `errno`, which is that of the process
+        // that started us: that is only the wait, when it has gone.
+        unsafe {
+            libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
+            let policy: libc::sched_param = std::mem::zeroed();
+            libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const policy);
+            while HERE.load(Ordering::Acquire) != 0 {
+                let forever = std::ptr::null::<libc::timespec>();
+                libc::syscall(libc::SYS_futex, HERE.as_ptr(), libc::FUTEX_WAIT, 1, forever);
+            }
+        }
+        0
+    }
+    const STACK_BYTES: usize = 16 << 10;
+    // Lives as long as the memory.
+    let stack = Vec::leak(vec![0_u128; STACK_BYTES / size_of::<u128>()]);
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    // SAFETY: `HERE` outlives every process that has this memory; the child runs `take_down` alone, on a stack of its own, whose end
+    // is given.
+    let pid = unsafe {
+        libc::syscall(libc::SYS_set_tid_address, HERE.as_ptr());
+        let top = stack.as_mut_ptr_range().end.cast();
+        let flags = libc::CLONE_VM | libc::CLONE_PARENT;
+        libc::clone(take_down, top, flags, std::ptr::null_mut())
+    };
+    check(pid.into()).map(drop)
 }
 
 /// `fork`, under the same rule as [`clone3`]: `None` in the child.

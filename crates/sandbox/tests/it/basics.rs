@@ -115,12 +115,26 @@ fn a_poised_process_waits_for_its_variables() {
     let two = ("A".to_owned(), "one\0B=another".to_owned());
     assert!(matches!(poised.go(&[two]), Err(Error::Io { .. })));
 
-    let seen = "ls /proc | grep -c '^[0-9]'";
-    let before = sh(&sandbox, seen);
+    // All but the init. In `/proc` they do not see each other.
+    let seen =
+        "p=1; while [ $p -lt 999 ]; do p=$((p+1)); kill -0 $p 2>&- && n=$((n+1)); done; echo $n";
+    let processes = || -> i32 { sh(&sandbox, seen).0.trim().parse().unwrap() };
     drop(sandbox.poise(command(&["/bin/sleep", "1000"])).unwrap());
-    until("the end of what was poised", || {
-        sh(&sandbox, seen) == before
-    });
+    until("the end of what was poised", || processes() == 1);
+
+    // Beside it is one that its memory is left to, which holds nothing that it was given.
+    let (mut read, write) = std::io::pipe().unwrap();
+    let process = Process {
+        stdout: Some(OwnedFd::from(write)),
+        ..command(&["/bin/sh", "-c", "exec >/dev/null; exec sleep 1000"])
+    };
+    let poised = sandbox.poise(process).unwrap();
+    until("both to be there", || processes() == 3);
+    let (child, _) = poised.go(&[]).unwrap();
+    read.read_to_end(&mut Vec::new()).unwrap();
+    until("the end of the other one", || processes() == 2);
+    child.signal(9).unwrap();
+    child.wait().unwrap();
 }
 
 /// The two numbers that are needed; the same on every architecture.
