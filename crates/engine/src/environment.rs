@@ -209,15 +209,14 @@ impl Environment {
         let log = Log::new(events, target, config, initialization, readers);
         let stop = CancellationToken::new();
         let stop_guard = stop.clone().drop_guard();
-        let door = Door::open(
+        let (door, mut serving) = Door::open(
             shared.egress.clone(),
             (&spec.name, spec.network),
-            outbound.into_iter(),
-            udp.into_iter(),
+            outbound,
+            udp,
             &shared.tasks,
             stop.child_token(),
         );
-        let (door, mut serving) = door.map_err(internal)?;
         serving.push(shared.events.endpoint(spec, endpoint, stop.child_token()));
         serving.push(Box::pin(log.clone().watch(stop.child_token())));
         let handle = Handle::new(shared.next_id(), spec.key.clone(), sandbox);

@@ -1,10 +1,9 @@
 //! What the engine tells the rest of Mayfly while functions run.
 
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::spec::{FunctionSpec, Report};
@@ -19,7 +18,7 @@ pub trait Events: Send + Sync + 'static {
     fn report(&self, function: &FunctionSpec, report: &Report);
 
     /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
-    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. The listener does not block. It is part of
+    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. It is part of
     /// one task with all else that an environment needs. Without an implementation connections are refused.
     fn endpoint(&self, _: &FunctionSpec, listener: TcpListener, _: CancellationToken) -> Serving {
         drop(listener);

@@ -14,7 +14,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::{SocketAddrV4, TcpListener, UdpSocket};
+use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sandbox::{Late, Outputs, Poised, Sandbox};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -254,7 +255,7 @@ pub(crate) struct Slot {
     /// The environment's name to be.
     pub(crate) name: String,
     pub(crate) sandbox: Sandbox,
-    pub(crate) runtime_api: tokio::net::TcpListener,
+    pub(crate) runtime_api: TcpListener,
     pub(crate) endpoint: TcpListener,
     /// The way to AWS's host names, and to the internet if the slot is for functions that have one.
     pub(crate) outbound: Vec<TcpListener>,
@@ -302,20 +303,29 @@ impl Slot {
         })
         .await;
         let mut sandbox = made.map_err(text)?.map_err(text)?;
-        let mut listeners = sandbox.take_listeners().into_iter();
-        let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
-            return Err("the sandbox gave no listeners".to_owned());
+        let listening = |listener: std::net::TcpListener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
         };
-        runtime_api.set_nonblocking(true).map_err(text)?;
-        endpoint.set_nonblocking(true).map_err(text)?;
+        let listeners = sandbox.take_listeners().into_iter().map(listening);
+        let mut outbound: Vec<TcpListener> = listeners.collect::<Result<_, _>>().map_err(text)?;
+        if outbound.len() < 2 {
+            return Err("the sandbox gave no listeners".to_owned());
+        }
+        let (runtime_api, endpoint) = (outbound.remove(0), outbound.remove(0));
+        let bound = |socket: std::net::UdpSocket| {
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        };
+        let udp = sandbox.take_udp().into_iter().map(bound);
         let (pipes, readers) = crate::log::pipes().map_err(text)?;
         Ok(Slot {
             name,
-            udp: sandbox.take_udp(),
+            udp: udp.collect::<Result<_, _>>().map_err(text)?,
             sandbox,
-            runtime_api: tokio::net::TcpListener::from_std(runtime_api).map_err(text)?,
+            runtime_api,
             endpoint,
-            outbound: listeners.collect(),
+            outbound,
             pipes,
             readers,
             parked: None,

@@ -2,13 +2,12 @@
 //! environments are served Mayfly's own endpoint.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::{Events, FunctionSpec, LogLine, LogTarget, Report, Serving};
 use telemetry::{May, Telemetry};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use wire::{AccountId, Arn, Region, Scope};
 

@@ -173,18 +173,8 @@ impl Gateway {
     }
 
     /// Serves a sandbox on a listener that was made inside its network, until `stop`.
-    ///
-    /// # Errors
-    /// If the listener cannot be handed to the runtime.
-    pub async fn serve_sandbox(
-        &self,
-        listener: std::net::TcpListener,
-        stop: CancellationToken,
-    ) -> std::io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+    pub async fn serve_sandbox(&self, listener: tokio::net::TcpListener, stop: CancellationToken) {
         self.clone().accept_inside(listener, stop).await;
-        Ok(())
     }
 
     /// Serves one connection that a function made to a host name of AWS's, to its end. With TLS the connection begins with a

@@ -641,11 +641,11 @@ async fn tls_with_a_certificate() {
 #[tokio::test]
 async fn a_sandbox_has_a_listener_of_its_own() {
     let server = Server::with(dev_settings(), None).await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let (gateway, until) = (server.gateway.clone(), stop.clone());
-    tokio::spawn(async move { gateway.serve_sandbox(listener, until).await.unwrap() });
+    tokio::spawn(async move { gateway.serve_sandbox(listener, until).await });
     let inside = |request: Request<Bytes>| async move {
         send_over(TcpStream::connect(at).await.unwrap(), request).await
     };

@@ -1,15 +1,13 @@
 //! AWS's APIs as functions reach them: at their endpoint, and at AWS's own host names.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::Result;
 use engine::Serving;
 use gateway::{Gateway, Tls};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::folder::Folder;
 use crate::trust;
@@ -35,11 +33,8 @@ impl functions::Endpoint for Inside {
     fn listen(&self, listener: TcpListener, stop: CancellationToken) -> Serving {
         let gateway = self.gateway.clone();
         Box::pin(async move {
-            let Some(gateway) = stop.run_until_cancelled(gateway.wait()).await else {
-                return;
-            };
-            if let Err(cause) = gateway.serve_sandbox(listener, stop.clone()).await {
-                warn!(%cause, "a function does not reach AWS's APIs");
+            if let Some(gateway) = stop.run_until_cancelled(gateway.wait()).await {
+                gateway.serve_sandbox(listener, stop.clone()).await;
             }
         })
     }

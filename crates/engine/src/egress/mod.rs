@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -282,11 +282,11 @@ impl Door {
     pub(crate) fn open(
         egress: Arc<Egress>,
         (function, network): (&str, NetworkPolicy),
-        listeners: impl Iterator<Item = std::net::TcpListener>,
-        udp: impl Iterator<Item = std::net::UdpSocket>,
+        listeners: Vec<TcpListener>,
+        udp: Vec<UdpSocket>,
         tasks: &TaskTracker,
         stop: CancellationToken,
-    ) -> io::Result<(Arc<Door>, Vec<Serving>)> {
+    ) -> (Arc<Door>, Vec<Serving>) {
         let room = egress.internet_of(network).map(|i| i.connections_max);
         let door = Arc::new(Door {
             room: Arc::new(Semaphore::new(room.unwrap_or(CONNECTIONS_MAX))),
@@ -301,16 +301,12 @@ impl Door {
         });
         let mut serving: Vec<Serving> = Vec::new();
         for listener in listeners {
-            listener.set_nonblocking(true)?;
-            let listener = TcpListener::from_std(listener)?;
             serving.push(Box::pin(accept(door.clone(), listener)));
         }
         for socket in udp {
-            socket.set_nonblocking(true)?;
-            let socket = tokio::net::UdpSocket::from_std(socket)?;
             serving.push(Box::pin(names::serve(door.clone(), socket)));
         }
-        Ok((door, serving))
+        (door, serving)
     }
 
     /// Ends every connection: the processes they belonged to were killed.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,12 +38,11 @@ impl Events for Recorder {
     fn endpoint(
         &self,
         _function: &FunctionSpec,
-        listener: TcpListener,
+        listener: tokio::net::TcpListener,
         stop: CancellationToken,
     ) -> Serving {
         // Says hello to whoever connects, until the environment ends.
         Box::pin(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,

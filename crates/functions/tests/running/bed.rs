@@ -354,7 +354,7 @@ struct Nowhere;
 impl functions::Endpoint for Nowhere {
     fn listen(
         &self,
-        _: std::net::TcpListener,
+        _: tokio::net::TcpListener,
         _: tokio_util::sync::CancellationToken,
     ) -> engine::Serving {
         Box::pin(async {})
