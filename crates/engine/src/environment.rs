@@ -53,6 +53,10 @@ const INBOX_MAX: usize = 64;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 /// What a dead runtime may still have in its sockets is read for this long.
 const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
+/// How long an environment that made way may be there still, frozen: most others have started by then.
+const LINGER: Duration = Duration::from_millis(10);
+/// How many may be at once: as long they hold memory that is counted as free.
+pub(crate) const LINGERING_MAX: usize = 4;
 /// Credentials that end sooner than this after an invocation's latest end are not used for it.
 const CREDENTIALS_MARGIN: Duration = Duration::from_secs(60);
 /// MemorySize that gets one CPU.
@@ -703,16 +707,25 @@ impl Environment {
         reset
     }
 
-    /// Makes way for another, which need not wait: its processes are killed here, and what is left is taken down meanwhile.
+    /// Makes way for another, which need not wait: it is taken down once the other has probably started, since the two would share
+    /// the processor; if many linger so already, its processes are killed here, and what is left is taken down meanwhile.
     /// Extensions have to be told first, and are waited for.
     pub(crate) async fn make_way(mut self) {
         if self.has_extensions() {
             return self.stop("spindown").await;
         }
-        self.handle.sandbox.kill();
         self.room = None;
+        let lingers = self.shared.lingering.clone().try_acquire_owned();
+        if lingers.is_err() {
+            self.handle.sandbox.kill();
+        }
         let tasks = self.shared.tasks.clone();
-        tasks.spawn(self.stop("spindown"));
+        tasks.spawn(async move {
+            if let Ok(_place) = lingers {
+                tokio::time::sleep(LINGER).await;
+            }
+            self.stop("spindown").await;
+        });
     }
 
     /// Tells extensions, waits for them, and takes everything down.

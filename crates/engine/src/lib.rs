@@ -7,6 +7,7 @@
 mod admission;
 mod api;
 mod bytecode;
+mod demand;
 mod egress;
 mod environment;
 mod events;
@@ -47,6 +48,7 @@ use tokio::sync::oneshot;
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts, NoWay};
 pub use events::{Events, LogLine, LogTarget, Serving};
 pub use provision::{Provision, ProvisionFailure, Provisioned, ProvisionedUse};
+pub use slots::SlotCounts;
 pub use spec::{
     Credentials, CredentialsSource, FunctionError, FunctionSpec, Initialization, Invocation,
     LOG_TAIL_BYTES, Lasting, LogConfig, LogFormat, LogLevel, Mode, NetworkPolicy, Outcome, Part,
@@ -270,8 +272,8 @@ impl Engine {
     }
 
     /// Sandboxes that wait for a function.
-    pub fn slots(&self) -> usize {
-        self.shared.slots.waiting()
+    pub fn slots(&self) -> SlotCounts {
+        self.shared.slots.counts()
     }
 
     /// Ends the environments of every revision whose [`FunctionSpec::key`] starts with `key_prefix`: idle ones now, busy

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,7 +12,7 @@ use crate::Config;
 use crate::admission::Admission;
 use crate::bytecode::Bytecode;
 use crate::egress::Egress;
-use crate::environment::{Environment, Idle};
+use crate::environment::{Environment, Idle, LINGERING_MAX};
 use crate::events::Events;
 use crate::handle::Handle;
 use crate::invoke::make_ahead;
@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     /// AWS's host names, and the way to the internet if the configuration has one.
     pub(crate) egress: Arc<Egress>,
     capacity: Capacity,
+    /// Places for environments that made way and are not taken down yet.
+    pub(crate) lingering: Arc<Semaphore>,
     /// Every task of the engine.
     pub(crate) tasks: TaskTracker,
     /// One token per invocation.
@@ -84,6 +86,7 @@ impl Shared {
             events,
             admission,
             pool: Pool::default(),
+            lingering: Arc::new(Semaphore::new(LINGERING_MAX)),
             templates: Templates::default(),
             zygotes: Zygotes::default(),
             bytecode,

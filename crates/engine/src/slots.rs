@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::demand::Demand;
 use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
 use crate::parked::{Briefing, Call, Parked};
@@ -41,10 +42,6 @@ const SLOTS_MAX: usize = 96;
 /// What an interpreter that waits takes, roughly, and the part of the memory budget that all of them may take.
 const SLOT_MB: u64 = 16;
 const SLOTS_BUDGET_DIVISOR: u64 = 8;
-/// Demand is the most that was taken in one such window.
-const DEMAND_WINDOW: Duration = Duration::from_millis(500);
-/// After this long without a higher one the demand is halved.
-const DEMAND_MEMORY: Duration = Duration::from_secs(60);
 /// Making slots waits for quiet, but not longer than this for each.
 const QUIET_LIMIT: Duration = Duration::from_millis(250);
 const QUIET_TICK: Duration = Duration::from_millis(2);
@@ -248,6 +245,15 @@ pub(crate) async fn slot_for(
         }
     }
     Slot::make(shared, &kind, None).await
+}
+
+/// Sandboxes that were made ahead and wait for a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotCounts {
+    /// With all that belongs to them.
+    pub whole: usize,
+    /// Those whose process is forked when a call takes them: for a second call at the same time.
+    pub bare: usize,
 }
 
 /// A sandbox without a function.
@@ -574,42 +580,6 @@ impl Shelf {
     }
 }
 
-/// How many are likely to be taken at once.
-struct Demand {
-    window: Instant,
-    taken: usize,
-    peak: usize,
-    peaked: Instant,
-}
-
-impl Demand {
-    fn new(now: Instant) -> Demand {
-        Demand {
-            window: now,
-            taken: 0,
-            peak: 1,
-            peaked: now,
-        }
-    }
-
-    fn take(&mut self, now: Instant) {
-        if now.duration_since(self.window) > DEMAND_WINDOW {
-            (self.window, self.taken) = (now, 0);
-        }
-        self.taken += 1;
-        if self.taken >= self.peak {
-            (self.peak, self.peaked) = (self.taken, now);
-        }
-    }
-
-    fn now(&mut self, now: Instant) -> usize {
-        if now.duration_since(self.peaked) > DEMAND_MEMORY {
-            (self.peak, self.peaked) = ((self.peak / 2).max(1), now);
-        }
-        self.peak
-    }
-}
-
 impl Slots {
     /// None yet, and never more than an eighth of the memory budget of environments.
     pub(crate) fn new(memory_mb_max: u64) -> Slots {
@@ -673,7 +643,7 @@ impl Slots {
                 && shelves.values().filter(|shelf| furnished(shelf)).count()
                     >= self.most / FURNISHED_DIVISOR
             {
-                self.make_way(shelves, furnished);
+                self.make_way(shelves, true, furnished);
             }
             if shelves.len() >= KINDS_MAX {
                 return None;
@@ -690,14 +660,15 @@ impl Slots {
         Some(shelf)
     }
 
-    /// Gives up what there is for the version that was used least lately of these, bare slots first; false when there is none.
+    /// Gives up what there is for the version that was used least lately of these, bare slots first or last; false when there is none.
     fn make_way(
         &self,
         shelves: &mut HashMap<String, Shelf>,
+        bare_first: bool,
         of_these: impl Fn(&Shelf) -> bool,
     ) -> bool {
         let these = shelves.iter().filter(|(_, shelf)| of_these(shelf));
-        let oldest = these.min_by_key(|(_, shelf)| (!shelf.kind.bare, shelf.used));
+        let oldest = these.min_by_key(|(_, shelf)| (shelf.kind.bare != bare_first, shelf.used));
         let key = oldest.map(|(key, _)| key.clone());
         let gone = key.and_then(|key| shelves.remove(&key));
         let made_way = gone.is_some();
@@ -775,15 +746,16 @@ impl Slots {
             .map(|shelf| (shelf.kind.clone(), shelf.used))
             .collect();
         let bare = |shelf: &&Shelf| shelf.kind.bare && !shelf.ready.is_empty();
-        let few_bare = shelves.values().filter(bare).count() < self.most / BARE_DIVISOR;
+        let bare = shelves.values().filter(bare).count();
+        let share = self.most / BARE_DIVISOR;
         let found = lacking.into_iter().find(|(kind, used)| {
             let older = |shelf: &Shelf| {
                 shelf.kind.version().is_some()
                     && shelf.used < *used
                     && !shelf.ready.is_empty()
-                    && (few_bare || !kind.bare || shelf.kind.bare)
+                    && (bare < share || !kind.bare || shelf.kind.bare)
             };
-            waiting < self.most || self.make_way(&mut shelves, older)
+            waiting < self.most || self.make_way(&mut shelves, bare > share, older)
         });
         found.map(|(kind, _)| kind)
     }
@@ -804,6 +776,19 @@ impl Slots {
             }
         }
         Vec::new()
+    }
+
+    /// How many wait.
+    pub(crate) fn counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts::default();
+        for shelf in self.shelves().values() {
+            let count = match shelf.kind.bare {
+                true => &mut counts.bare,
+                false => &mut counts.whole,
+            };
+            *count += shelf.ready.len();
+        }
+        counts
     }
 
     /// Takes away those that are for these versions only. One that is being made finds no shelf any more.
@@ -844,13 +829,6 @@ impl Slots {
     pub(crate) async fn shed(&self) {
         let _making = self.making.lock().await;
         dispose(self.take_all()).await;
-    }
-
-    /// Slots that wait, without bare ones.
-    pub(crate) fn waiting(&self) -> usize {
-        let shelves = self.shelves();
-        let whole = shelves.values().filter(|shelf| !shelf.kind.bare);
-        whole.map(|shelf| shelf.ready.len()).sum()
     }
 
     fn shelves(&self) -> MutexGuard<'_, HashMap<String, Shelf>> {

@@ -353,7 +353,18 @@ impl App {
                 "# HELP mayfly_{name} {help}\n# TYPE mayfly_{name} counter\nmayfly_{name} {value}"
             );
         }
+        let slots = self.engine.slots();
         for (name, help, value) in [
+            (
+                "sandboxes_waiting",
+                "Sandboxes that were made ahead and wait for a function.",
+                (slots.whole + slots.bare) as u64,
+            ),
+            (
+                "sandboxes_bare",
+                "Of these, those for a second call at the same time, for which a process is forked then.",
+                slots.bare as u64,
+            ),
             (
                 "templates",
                 "Templates of functions that environments are forked of.",

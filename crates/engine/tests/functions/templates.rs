@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use engine::runtimes::Family;
 use engine::{FunctionSpec, Initialization, Refusal};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, wait_until};
 use crate::parked::ahead;
 use crate::prediction::Minutes;
 
@@ -102,6 +102,18 @@ def handler(event, context):
     assert_eq!(text.matches("RESTORE_START").count(), 3, "{text}");
     assert_eq!(text.matches("\tRestore Duration: ").count(), 3, "{text}");
     assert!(!text.contains("\tInit Duration: "), "{text}");
+}
+
+/// Each has a fork that waits; sandboxes for a second call at the same time are the last to be made, and there is room for 16.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_versions_have_a_sandbox_for_a_second_call_too() {
+    let bed = Bed::with(|config| config.memory_mb_max = 16 * 128);
+    for version in 0..20 {
+        let code = format!("VERSION = {version}\ndef handler(event, context):\n    return 1\n");
+        prepared(&bed, &snap(&bed, &code)).await;
+    }
+    wait_until(|| bed.engine.slots().bare == 2).await;
+    assert!(bed.engine.slots().whole <= 14, "{:?}", bed.engine.slots());
 }
 
 #[tokio::test(flavor = "multi_thread")]
