@@ -173,21 +173,22 @@ pub fn orphans() -> Vec<PathBuf> {
 
 /// Every process below this one.
 pub fn descendants(pid: u32) -> Vec<i32> {
-    let mut found = Vec::new();
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let text = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-        for child in text
-            .split_whitespace()
-            .filter_map(|word| word.parse::<i32>().ok())
-        {
-            found.push(child);
-            found.extend(descendants(child.unsigned_abs()));
-        }
+    let mut found = children(pid);
+    for child in found.clone() {
+        found.extend(descendants(child.unsigned_abs()));
     }
     found.sort_unstable();
+    found
+}
+
+/// The processes that this one has started.
+pub fn children(pid: u32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let mut found = Vec::new();
+    for thread in threads.into_iter().flatten().flatten() {
+        let text = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = text.split_whitespace().map(str::parse);
+        found.extend(pids.filter_map(Result::<i32, _>::ok));
+    }
     found
 }
