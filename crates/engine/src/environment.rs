@@ -55,7 +55,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
 /// How long an environment that made way may be there still, frozen: most others have started by then.
 const LINGER: Duration = Duration::from_millis(10);
-/// How many may be at once: as long they hold memory that is counted as free.
+/// How many may be at once; they hold memory that is counted as free.
 pub(crate) const LINGERING_MAX: usize = 4;
 /// Credentials that end sooner than this after an invocation's latest end are not used for it.
 const CREDENTIALS_MARGIN: Duration = Duration::from_secs(60);

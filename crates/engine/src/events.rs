@@ -18,8 +18,8 @@ pub trait Events: Send + Sync + 'static {
     fn report(&self, function: &FunctionSpec, report: &Report);
 
     /// An environment is about to start: serve AWS's APIs to it on `listener`, which is bound inside its network
-    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. It is part of
-    /// one task with all else that an environment needs. Without an implementation connections are refused.
+    /// namespace, at [`crate::Config::endpoint_port`], until `stop` is cancelled. It is part of one task
+    /// with all else that an environment needs. Without an implementation connections are refused.
     fn endpoint(&self, _: &FunctionSpec, listener: TcpListener, _: CancellationToken) -> Serving {
         drop(listener);
         Box::pin(std::future::ready(()))
