@@ -53,7 +53,7 @@ const INBOX_MAX: usize = 64;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 /// What a dead runtime may still have in its sockets is read for this long.
 const LAST_WORDS_LIMIT: Duration = Duration::from_millis(50);
-/// How long an environment that made way may be there still, frozen: most others have started by then.
+/// How long an environment that made way may be there still, idle: most others have started by then.
 const LINGER: Duration = Duration::from_millis(10);
 /// How many may be at once; they hold memory that is counted as free.
 pub(crate) const LINGERING_MAX: usize = 4;
@@ -715,6 +715,8 @@ impl Environment {
             return self.stop("spindown").await;
         }
         self.room = None;
+        // It counts no longer.
+        self.shared.pool.forget(&self.handle);
         let lingers = self.shared.lingering.clone().try_acquire_owned();
         if lingers.is_err() {
             self.handle.sandbox.kill();
