@@ -256,6 +256,25 @@ pub struct SlotCounts {
     pub bare: usize,
 }
 
+impl SlotCounts {
+    /// Both together.
+    pub fn all(&self) -> usize {
+        self.whole + self.bare
+    }
+
+    fn of(shelves: &HashMap<String, Shelf>) -> SlotCounts {
+        let mut counts = SlotCounts::default();
+        for shelf in shelves.values() {
+            let count = match shelf.kind.bare {
+                true => &mut counts.bare,
+                false => &mut counts.whole,
+            };
+            *count += shelf.ready.len();
+        }
+        counts
+    }
+}
+
 /// A sandbox without a function.
 pub(crate) struct Slot {
     /// The environment's name to be.
@@ -313,12 +332,10 @@ impl Slot {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)
         };
-        let listeners = sandbox.take_listeners().into_iter().map(listening);
-        let mut outbound: Vec<TcpListener> = listeners.collect::<Result<_, _>>().map_err(text)?;
-        if outbound.len() < 2 {
+        let mut listeners = sandbox.take_listeners().into_iter().map(listening);
+        let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
             return Err("the sandbox gave no listeners".to_owned());
-        }
-        let (runtime_api, endpoint) = (outbound.remove(0), outbound.remove(0));
+        };
         let bound = |socket: std::net::UdpSocket| {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket)
@@ -329,9 +346,9 @@ impl Slot {
             name,
             udp: udp.collect::<Result<_, _>>().map_err(text)?,
             sandbox,
-            runtime_api,
-            endpoint,
-            outbound,
+            runtime_api: runtime_api.map_err(text)?,
+            endpoint: endpoint.map_err(text)?,
+            outbound: listeners.collect::<Result<_, _>>().map_err(text)?,
             pipes,
             readers,
             parked: None,
@@ -643,7 +660,7 @@ impl Slots {
                 && shelves.values().filter(|shelf| furnished(shelf)).count()
                     >= self.most / FURNISHED_DIVISOR
             {
-                self.make_way(shelves, true, furnished);
+                self.make_way(shelves, furnished);
             }
             if shelves.len() >= KINDS_MAX {
                 return None;
@@ -660,13 +677,14 @@ impl Slots {
         Some(shelf)
     }
 
-    /// Gives up what there is for the version that was used least lately of these, bare slots first or last; false when there is none.
+    /// Gives up what there is for the version that was used least lately of these; false when there is none. Bare slots make way first
+    /// where they have more than their share, and last where not.
     fn make_way(
         &self,
         shelves: &mut HashMap<String, Shelf>,
-        bare_first: bool,
         of_these: impl Fn(&Shelf) -> bool,
     ) -> bool {
+        let bare_first = SlotCounts::of(shelves).bare > self.most / BARE_DIVISOR;
         let these = shelves.iter().filter(|(_, shelf)| of_these(shelf));
         let oldest = these.min_by_key(|(_, shelf)| (shelf.kind.bare != bare_first, shelf.used));
         let key = oldest.map(|(key, _)| key.clone());
@@ -721,7 +739,7 @@ impl Slots {
         let mut shelves = self.shelves();
         // One may have come back by an environment that was under way when its version was retired.
         shelves.retain(|_, shelf| !shelf.kind.is_retired() || !shelf.ready.is_empty());
-        let waiting: usize = shelves.values().map(|shelf| shelf.ready.len()).sum();
+        let counts = SlotCounts::of(&shelves);
         let lacking = |shelf: &mut Shelf| {
             let rests = shelf.rest_until.is_some_and(|until| now < until);
             let furnished = shelf.kind.version().filter(|_| shelf.kind.is_furnished());
@@ -745,17 +763,15 @@ impl Slots {
             .into_iter()
             .map(|shelf| (shelf.kind.clone(), shelf.used))
             .collect();
-        let bare = |shelf: &&Shelf| shelf.kind.bare && !shelf.ready.is_empty();
-        let bare = shelves.values().filter(bare).count();
-        let share = self.most / BARE_DIVISOR;
+        let few_bare = counts.bare < self.most / BARE_DIVISOR;
         let found = lacking.into_iter().find(|(kind, used)| {
             let older = |shelf: &Shelf| {
                 shelf.kind.version().is_some()
                     && shelf.used < *used
                     && !shelf.ready.is_empty()
-                    && (bare < share || !kind.bare || shelf.kind.bare)
+                    && (few_bare || !kind.bare || shelf.kind.bare)
             };
-            waiting < self.most || self.make_way(&mut shelves, bare > share, older)
+            counts.all() < self.most || self.make_way(&mut shelves, older)
         });
         found.map(|(kind, _)| kind)
     }
@@ -780,15 +796,7 @@ impl Slots {
 
     /// How many wait.
     pub(crate) fn counts(&self) -> SlotCounts {
-        let mut counts = SlotCounts::default();
-        for shelf in self.shelves().values() {
-            let count = match shelf.kind.bare {
-                true => &mut counts.bare,
-                false => &mut counts.whole,
-            };
-            *count += shelf.ready.len();
-        }
-        counts
+        SlotCounts::of(&self.shelves())
     }
 
     /// Takes away those that are for these versions only. One that is being made finds no shelf any more.

@@ -84,6 +84,26 @@ pub(crate) fn clone3(
     Ok(Some((pid, pidfd)))
 }
 
+/// Stack of a process that shares our memory.
+const STACK_WORDS: usize = (16 << 10) / size_of::<u128>();
+
+/// Starts a process that shares our memory and runs `work`, on a stack of its own.
+///
+/// # Safety
+/// `work` must be fit to run beside whatever we do, and the stack must live until the process has ended.
+unsafe fn clone_with_memory(
+    work: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+    flags: libc::c_int,
+    stack: &mut [u128],
+) -> io::Result<Pid> {
+    let top = stack.as_mut_ptr_range().end.cast();
+    // SAFETY: the child begins at the end of a stack that is its own; the caller answers for what it does there.
+    let pid = unsafe { libc::clone(work, top, flags | libc::CLONE_VM, argument) };
+    check(pid.into())?;
+    Ok(Pid::from_raw(pid).expect("clone returns a positive pid"))
+}
+
 /// A process that does nothing, in a user namespace of its own. It ends when this is dropped, or with us.
 pub(crate) struct InUserNamespace {
     pub pid: Pid,
@@ -104,20 +124,12 @@ impl InUserNamespace {
             }
             0
         }
-        const STACK_BYTES: usize = 16 << 10;
-        let mut stack = vec![0_u128; STACK_BYTES / size_of::<u128>()];
-        let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
-        // SAFETY: the child runs `wait` alone, on a stack of its own, whose end is given and which lives until it is reaped.
-        let pid = unsafe {
-            let top = stack.as_mut_ptr_range().end.cast();
-            let us = std::ptr::without_provenance_mut(libc::getpid().unsigned_abs() as usize);
-            libc::clone(wait, top, flags, us)
-        };
-        check(pid.into())?;
-        Ok(InUserNamespace {
-            pid: Pid::from_raw(pid).expect("clone returns a positive pid"),
-            _stack: stack,
-        })
+        let mut stack = vec![0; STACK_WORDS];
+        let us = std::ptr::without_provenance_mut(std::process::id() as usize);
+        let flags = libc::CLONE_NEWUSER | libc::CLONE_FILES | libc::SIGCHLD;
+        // SAFETY: `wait` touches no memory, and the stack lives until the process is reaped.
+        let pid = unsafe { clone_with_memory(wait, us, flags, &mut stack) }?;
+        Ok(InUserNamespace { pid, _stack: stack })
     }
 }
 
@@ -155,19 +167,14 @@ pub(crate) fn leave_memory_at_exec() -> io::Result<()> {
         }
         0
     }
-    const STACK_BYTES: usize = 16 << 10;
     // Lives as long as the memory.
-    let stack = Vec::leak(vec![0_u128; STACK_BYTES / size_of::<u128>()]);
+    let stack = Vec::leak(vec![0; STACK_WORDS]);
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    // SAFETY: `HERE` outlives every process that has this memory; the child runs `take_down` alone, on a stack of its own, whose end
-    // is given.
-    let pid = unsafe {
+    // SAFETY: `HERE` and the stack outlive every process that has this memory, and `take_down` leaves the rest of it alone.
+    unsafe {
         libc::syscall(libc::SYS_set_tid_address, HERE.as_ptr());
-        let top = stack.as_mut_ptr_range().end.cast();
-        let flags = libc::CLONE_VM | libc::CLONE_PARENT;
-        libc::clone(take_down, top, flags, std::ptr::null_mut())
-    };
-    check(pid.into()).map(drop)
+        clone_with_memory(take_down, std::ptr::null_mut(), libc::CLONE_PARENT, stack).map(drop)
+    }
 }
 
 /// `fork`, under the same rule as [`clone3`]: `None` in the child.

@@ -358,7 +358,7 @@ impl App {
             (
                 "sandboxes_waiting",
                 "Sandboxes that were made ahead and wait for a function.",
-                (slots.whole + slots.bare) as u64,
+                slots.all() as u64,
             ),
             (
                 "sandboxes_bare",

@@ -233,13 +233,10 @@ proptest! {
         let mut oracle = quamina::Quamina::new();
         prop_assume!(oracle.add_pattern("p", &pattern).is_ok());
         let theirs = !oracle.matches_for_event(event.as_bytes()).expect("an event").is_empty();
-        let ours = match Pattern::parse(&pattern) {
-            Ok(pattern) => pattern.matches(&Event::parse(&event).expect("an event")),
-            Err(invalid) => {
-                prop_assert!(invalid.to_string().contains("too complex"), "{} of {}", invalid, pattern);
-                return Err(TestCaseError::reject("two wildcards may be more than EventBridge takes"));
-            }
-        };
+        let parsed = Pattern::parse(&pattern);
+        // Two wildcards may be more than EventBridge takes.
+        prop_assume!(!parsed.as_ref().is_err_and(|invalid| invalid.to_string().contains("too complex")));
+        let ours = parsed.expect("a pattern").matches(&Event::parse(&event).expect("an event"));
         prop_assert_eq!(ours, theirs, "{} of {}", pattern, event);
     }
 }
