@@ -847,7 +847,8 @@ def wait(this):
         connected, told = parked.connected(), False
         parked.get_ready(this)
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"], connected)
-    log = parked.await_assignment(this, api, told)
+    log, rest = parked.await_assignment(this, api, told)
+    rest.wait_in_import()
     parked.start_anew_if_foreign()
     return api, log
 

@@ -205,7 +205,8 @@ def wait():
             parked.try_clients(parked.SERVICES[:1])
     connected, told = (parent.connected, parent.told) if parent else (parked.connected(), False)
     api = ours.Api(os.environ["AWS_LAMBDA_RUNTIME_API"], connected)
-    parked.await_assignment(Surroundings, api, told)
+    _log, rest = parked.await_assignment(Surroundings, api, told)
+    rest.wait()
     api.socket.close()
     parked.Preloaded.argv = command()
     # Only an interpreter that starts makes of another path what it would make of it.

@@ -12,6 +12,7 @@ import _socket
 import json
 import os
 import time
+from marshal import dumps
 
 # Where the host put the other end of a connection.
 CHANNEL = 4
@@ -51,7 +52,8 @@ def values(names):
 
 
 def await_assignment(main, api, told=False):
-    """Waits until it is known whose interpreter this is, and makes the function's surroundings; returns the log."""
+    """Waits until it is known whose interpreter this is, and makes the function's surroundings. Returns the log, and what
+    waits for the rest of the assignment: for what only a call brings."""
     assignment = ask(api, told)
     zone_changes = take_on(assignment["environment"])
     if assignment.get("early"):
@@ -60,21 +62,54 @@ def await_assignment(main, api, told=False):
     enter(zone_changes)
     log = main.prepare()
     Preloaded.foreign = brings_its_own()
-    if assignment.get("ahead"):
-        clients = None if Preloaded.foreign else get_ahead(main, os.environ.get("_HANDLER", ""))
-        add(ask(api)["environment"])
-        if clients is not None:
-            clients.expect()
-    if "logging" in sys.modules:
-        main.set_clock(sys.modules["logging"])
-    return log
+    rest = Rest(main, api)
+    if not assignment.get("ahead"):
+        rest.has_come()
+    elif not Preloaded.foreign:
+        rest.get_ahead(os.environ.get("_HANDLER", ""))
+    return log, rest
 
 
-def get_ahead(main, handler):
-    """Does for a function what needs none of its code to run; returns the SDK's clients that it is likely to want."""
-    module = handler.rpartition(".")[0].replace("/", ".")
-    code = read_ahead(main, module)
-    return Preloaded.make_clients(code, "." in module) if code is not None else None
+class Rest(object):
+    """What an interpreter that knows its function does for it, without running any of its code, until a call brings what is
+    the environment's own."""
+
+    def __init__(self, main, api):
+        self.main, self.api = main, api
+        self.waiting = True
+        self.clients = self.outermost = None
+
+    def get_ahead(self, handler):
+        """Reads bytecode, and makes the SDK's clients that the handler's module is likely to want."""
+        module = handler.rpartition(".")[0].replace("/", ".")
+        code, self.outermost = read_ahead(self.main, module)
+        if code is not None:
+            self.clients = Preloaded.make_clients(code, "." in module)
+
+    def wait(self):
+        if self.waiting:
+            add(ask(self.api)["environment"])
+            self.has_come()
+
+    def has_come(self):
+        self.waiting = False
+        if self.clients is not None:
+            self.clients.expect()
+        if "logging" in sys.modules:
+            self.main.set_clock(sys.modules["logging"])
+
+    def wait_in_import(self):
+        """Waits when the handler's module has been imported but for running it, or its outermost package; or now."""
+        if self.outermost is None:
+            return self.wait()
+        loader, code = self.outermost
+
+        def get_code(_name):
+            del loader.get_code
+            self.wait()
+            return code
+
+        loader.get_code = get_code
 
 
 def ask(api, told=False):
@@ -133,29 +168,35 @@ def set_environ(before, after):
 
 
 def read_ahead(main, module):
-    """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them; returns
-    the module's. What is wrong with them is for the import to find out."""
+    """Finds the handler's module and the packages around it, and reads their bytecode, without running any of them. Returns
+    the module's, and the loader and the bytecode of the outermost. What is wrong with them is for the import to find out."""
     names = module.split(".")
     if names[0] in sys.modules or names[0] == "logging":
-        return None
-    path, found = None, Found()
+        return None, None
+    path, found, outermost = None, Found(), None
     try:
         for end in range(1, len(names) + 1):
             spec = find(main, ".".join(names[:end]), path)
             code = main.Bytecode.read(spec.origin)
             if code is not None:
                 main.Bytecode.ahead[spec.origin] = code
+                if end == 1 and is_of_source(spec.loader):
+                    outermost = spec.loader, code
             path, found.specs[spec.name] = spec.submodule_search_locations, spec
     except Exception:
-        return None
+        return None, None
     sys.meta_path.insert(0, found)
-    return main.Bytecode.ahead.get(spec.origin)
+    return main.Bytecode.ahead.get(spec.origin), outermost
 
 
 def find(main, name, path):
     """The specification of a module, as an import would find it."""
     finders = (finder for finder in sys.meta_path if not isinstance(finder, main.LoggingWatch))
     return next(filter(None, (finder.find_spec(name, path) for finder in finders)))
+
+
+def is_of_source(loader):
+    return type(loader) is sys.modules["_frozen_importlib_external"].SourceFileLoader
 
 
 class Found(object):
@@ -475,22 +516,36 @@ def rehearse(main):
     """Acts out the first start and invocation as `main`, the bootstrap, does them, with a function of nobody's, and takes
     every trace of them back. A page that a fork writes to for the first time is copied, which takes longer than what is
     done with it, and now nobody waits."""
-    script = STAGE + "/" + MODULE + ".py"
+    script, modules = STAGE + "/" + MODULE + ".py", STAGE + "/modules"
     os.mkdir(STAGE)
     with open(script, "w") as file:
         file.write(SCRIPT)
+    with open(modules, "wb") as file:
+        file.write(b"" if main.PY2 else bytecode(script))
     traces, stage = Traces(), Stage(main)
+    main.Bytecode.FILES, files = (modules,), main.Bytecode.FILES
     assigned = dict((name, traces.environ[name]) for name in traces.environ if not name.startswith("_MAYFLY"))
     assigned.update(values(FUNCTIONS), LAMBDA_TASK_ROOT=STAGE, _HANDLER=MODULE + ".handler")
     stage.will_say({}, json.dumps({"environment": assigned, "early": True, "ahead": True}))
     for _ in range(2):
         stage.will_say({}, json.dumps({"environment": values(ENVIRONMENTS)}))
-    log = await_assignment(main, stage.api)
+    log, rest = await_assignment(main, stage.api)
+    rest.wait_in_import()
     invoke(main, stage, log, main.load_handler(os.environ["_HANDLER"]))
     stage.close()
     traces.take_back()
+    main.Bytecode.FILES = files
     os.remove(script)
+    os.remove(modules)
     os.rmdir(STAGE)
+
+
+def bytecode(script):
+    """What `mayfly_compile.py` would write."""
+    code = dumps(compile(SCRIPT, script, "exec"))
+    number = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
+    index = dumps((number, {script: (0, len(code))}))
+    return code + index + len(index).to_bytes(8, "little")
 
 
 def rehearse_invocation(main):
