@@ -18,7 +18,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use sandbox::{Exit, Loading, Poised};
 use serde_json::json;
-use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,13 +33,14 @@ use crate::log::{Log, Pipes};
 use crate::parked::{Call, Identity, Parked};
 use crate::pool::{Room, Start};
 use crate::prediction::Version;
+use crate::process::Process;
 use crate::provision::Keep;
 use crate::runtimes::Family;
 use crate::shared::Shared;
 use crate::slots::{self, Slot};
 use crate::spec::{FunctionSpec, Initialization, Refusal};
 use crate::templates::Template;
-use crate::variables::{extension_variables, runtime_variables};
+use crate::variables::{About, extension_variables};
 
 /// The init phase; then init runs again inside the invocation
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
@@ -90,7 +90,7 @@ pub(crate) struct Environment {
     /// An interpreter that waits for its assignment, until the first boot.
     parked: Option<Parked>,
     /// A runtime that is about to be loaded, until the first boot.
-    poised: Option<Poised>,
+    poised: Option<(Process, Poised)>,
     /// Its runtime has been told to start already, for the first boot.
     started: bool,
     /// What the runtime loads, until it has shown that it did.
@@ -204,9 +204,14 @@ impl Environment {
         // Extensions start before the runtime does.
         let mut going = None;
         if external.is_empty() {
-            let stream = &target.stream;
-            let variables = || runtime_variables(spec, initialization, &grant, stream, trace_id);
-            going = go(&mut parked, &mut poised, variables).map_err(internal)?;
+            let about = About {
+                spec,
+                initialization,
+                grant: &grant,
+                log_stream: &target.stream,
+                trace_id,
+            };
+            going = go(&mut parked, &mut poised, about).map_err(internal)?;
         }
         sandbox.complete();
         let (events, config) = (shared.events.clone(), spec.log.clone());
@@ -277,7 +282,7 @@ impl Environment {
         }
         serving.push(environment.accept_connections());
         if let Some(going) = going {
-            serving.push(environment.adopt(going).map_err(internal)?);
+            serving.push(environment.adopt(going));
         }
         // One task for all of it: to spawn each would wake another thread as often, in the middle of a start.
         let mut serving: FuturesUnordered<Serving> = serving.into_iter().collect();
@@ -320,9 +325,8 @@ impl Environment {
     }
 
     async fn boot_processes(&mut self, trace_id: Option<&str>) -> Result<(), Failure> {
-        let stream = self.log.stream().to_owned();
         for name in self.external.clone() {
-            let env = extension_variables(&self.spec, self.initialization, &self.grant, &stream);
+            let env = extension_variables(&self.spec, self.initialization, &self.grant);
             let path = format!("/opt/extensions/{name}");
             let launched = self
                 .spawn(Who::Extension(name.clone()), vec![path], env, "/")
@@ -335,12 +339,8 @@ impl Environment {
         while !self.api.all_registered() {
             self.expect_init_signal().await?;
         }
-        let variables = || {
-            let (spec, grant) = (&self.spec, &self.grant);
-            runtime_variables(spec, self.initialization, grant, &stream, trace_id)
-        };
         if !std::mem::take(&mut self.started) {
-            self.start(variables()).await?;
+            self.start(trace_id).await?;
         }
         while self.waiting.is_none() || !self.extensions_ready() {
             self.expect_init_signal().await?;
@@ -366,22 +366,35 @@ impl Environment {
     }
 
     /// Starts the runtime: the one that waits, or one that is executed.
-    async fn start(&mut self, env: Vec<(String, String)>) -> Result<(), Failure> {
+    async fn start(&mut self, trace_id: Option<&str>) -> Result<(), Failure> {
         let argv = runtime_argv(&self.spec)?;
-        let started = match go(&mut self.parked, &mut self.poised, || env.clone()) {
-            Ok(Some(going)) => self.adopt(going).map(|watch| {
+        let (spec, grant, log) = (self.spec.clone(), self.grant.clone(), self.log.clone());
+        let about = About {
+            spec: &spec,
+            initialization: self.initialization,
+            grant: &grant,
+            log_stream: log.stream(),
+            trace_id,
+        };
+        let started = match go(&mut self.parked, &mut self.poised, about) {
+            Ok(Some(going)) => {
+                let watch = self.adopt(going);
                 self.shared.tasks.spawn(watch);
-            }),
-            Ok(None) => self.spawn(Who::Runtime, argv, env, TASK_ROOT).await,
+                Ok(())
+            }
+            Ok(None) => {
+                self.spawn(Who::Runtime, argv, about.variables(), TASK_ROOT)
+                    .await
+            }
             Err(error) => Err(error),
         };
         started.map_err(|error| self.launch_failure(&error))
     }
 
     /// Takes on a runtime that waited; returns what watches for its end.
-    fn adopt(&mut self, going: Going) -> Result<Serving, sandbox::Error> {
+    fn adopt(&mut self, going: Going) -> Serving {
         (self.active, self.waiting, self.loading) = (going.active, going.waiting, going.loading);
-        self.watch_exit(Who::Runtime, going.child)
+        self.watch_exit(Who::Runtime, going.process)
     }
 
     async fn expect_init_signal(&mut self) -> Result<(), Failure> {
@@ -430,25 +443,20 @@ impl Environment {
         let handle = self.handle.clone();
         let spawned = tokio::task::spawn_blocking(move || handle.sandbox.spawn(process)).await;
         let child = spawned.map_err(|_| sandbox::Error::Gone)??;
-        let watch = self.watch_exit(who, child)?;
+        let watch = self.watch_exit(who, Process::watch(child)?);
         self.shared.tasks.spawn(watch);
         Ok(())
     }
 
     /// Tells the owner when the process ends, and the pool when nobody owns the environment.
-    fn watch_exit(&mut self, who: Who, child: sandbox::Child) -> Result<Serving, sandbox::Error> {
-        let (process, end) = child.into_parts();
+    fn watch_exit(&mut self, who: Who, process: Process) -> Serving {
+        let (process, ended) = process.into_parts();
         let gone = CancellationToken::new();
         self.processes.push(ProcessEnd {
             gone: gone.clone(),
             process,
             runtime: matches!(who, Who::Runtime),
         });
-        let watched = |source| sandbox::Error::Io {
-            what: "watching a process".to_owned(),
-            source,
-        };
-        let end = pipe::Receiver::from_owned_fd(end).map_err(watched)?;
         let (outbox, handle, shared) = (
             self.outbox.clone(),
             self.handle.clone(),
@@ -456,10 +464,8 @@ impl Environment {
         );
         let current = self.generation.clone();
         let generation = current.load(Ordering::Acquire);
-        Ok(Box::pin(async move {
-            // An error of readiness means the reactor is going down, and everything with it.
-            let _ = end.readable().await;
-            let exit = sandbox::read_exit(&end).unwrap_or(Exit::Signal(9));
+        Box::pin(async move {
+            let exit = ended.await;
             gone.cancel();
             if current.load(Ordering::Acquire) == generation {
                 handle.dead.store(true, Ordering::Release);
@@ -467,7 +473,7 @@ impl Environment {
             }
             // The environment may be stopping, and then nobody listens.
             let _ = outbox.send((generation, Message::Exit(who, exit))).await;
-        }))
+        })
     }
 
     /// Serves the Runtime API.
@@ -789,7 +795,7 @@ impl Environment {
 /// A runtime that waited, and has been told to start.
 struct Going {
     since: Instant,
-    child: sandbox::Child,
+    process: Process,
     /// Its connection, until it asks for its first event.
     active: Option<Client>,
     /// Its connection, if it has.
@@ -797,34 +803,36 @@ struct Going {
     loading: Option<Loading>,
 }
 
-/// Tells the runtime that waits to start with these variables, if one does.
+/// Tells the runtime that waits to start, if one does.
 fn go(
     parked: &mut Option<Parked>,
-    poised: &mut Option<Poised>,
-    variables: impl FnOnce() -> Vec<(String, String)>,
+    poised: &mut Option<(Process, Poised)>,
+    about: About<'_>,
 ) -> Result<Option<Going>, sandbox::Error> {
     let now = Instant::now();
     if let Some(mut parked) = parked.take() {
-        parked.assign(variables);
+        parked.assign(about);
         let (active, waiting) = match parked.asks_for_event() {
             true => (None, Some(parked.client)),
             false => (Some(parked.client), None),
         };
         return Ok(Some(Going {
             since: parked.since.unwrap_or(now),
-            child: parked.child,
+            process: parked.process,
             active,
             waiting,
             loading: None,
         }));
     }
-    let gone = poised.take().map(|poised| poised.go(&variables()));
-    Ok(gone.transpose()?.map(|(child, loading)| Going {
+    let Some((process, poised)) = poised.take() else {
+        return Ok(None);
+    };
+    Ok(Some(Going {
         since: now,
-        child,
+        process,
         active: None,
         waiting: None,
-        loading: Some(loading),
+        loading: Some(poised.go(&about.variables())?),
     }))
 }
 

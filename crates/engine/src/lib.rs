@@ -22,6 +22,7 @@ mod parked;
 mod pool;
 mod prediction;
 mod pressure;
+mod process;
 mod provision;
 pub mod runtimes;
 mod shared;

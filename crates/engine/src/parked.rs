@@ -9,12 +9,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Serialize, Serializer};
+
 use crate::api::Client;
 use crate::events::LogTarget;
 use crate::grant::Grant;
 use crate::http::{Connection, Method, OK, Stream, whole_reply};
+use crate::process::Process;
 use crate::spec::{FunctionSpec, Initialization, Lasting};
-use crate::variables::{furnished_variables, runtime_variables};
+use crate::variables::{About, furnished_variables};
 
 /// What our bootstraps ask for while they wait.
 const ASSIGNMENT_PATH: &str = "/2018-06-01/mayfly/assignment";
@@ -59,10 +62,23 @@ impl Identity {
 
 /// What an interpreter has of its function and its environment.
 pub(crate) enum Knowledge {
-    /// These variables. It has asked for the others.
-    Part(Vec<(String, String)>),
+    /// Nothing of either. It has asked for it.
+    Nothing,
+    /// The variables that do not depend on the environment. It has asked for the others, unless it has these by itself.
+    Function,
     /// All. It was told while a call waited, or has asked for its first event.
     All(Identity),
+}
+
+impl Knowledge {
+    /// The variables of an environment that it does not have.
+    fn lacks(&self, about: About<'_>) -> Vec<(String, String)> {
+        match self {
+            Knowledge::Nothing => about.variables(),
+            Knowledge::Function => about.own_variables(),
+            Knowledge::All(_) => Vec::new(),
+        }
+    }
 }
 
 /// What an interpreter is told before there is an environment, and does then.
@@ -75,44 +91,44 @@ pub(crate) struct Briefing {
 }
 
 impl Briefing {
-    /// Nothing. What it has by itself need not be told later.
-    pub(crate) fn none(has: Vec<(String, String)>) -> Briefing {
+    /// Nothing to one that knows so much.
+    pub(crate) fn none(knowledge: Knowledge) -> Briefing {
         Briefing {
             assignment: None,
             question: Some(ASSIGNMENT_PATH),
-            knowledge: Knowledge::Part(has),
+            knowledge,
         }
     }
 
     /// Whose it will be, but nothing of the environment.
     pub(crate) fn furnished(spec: &FunctionSpec) -> Briefing {
-        let known = furnished_variables(spec);
         Briefing {
-            assignment: Some(assignment(&known, Rest::Ahead)),
+            assignment: Some(assignment(&furnished_variables(spec), Rest::Ahead)),
             question: Some(ASSIGNMENT_PATH),
-            knowledge: Knowledge::Part(known),
+            knowledge: Knowledge::Function,
         }
     }
 
-    /// Everything, for a call that waits or ahead of one. What it has by itself is not told again. That a role cannot be
-    /// assumed is for its environment to find out.
+    /// Everything to one that knows so much, for a call that waits or ahead of one. That a role cannot be assumed is for its
+    /// environment to find out.
     pub(crate) fn whole(
         spec: &FunctionSpec,
         name: &str,
         call: Option<Call<'_>>,
-        has: Vec<(String, String)>,
+        knowledge: Knowledge,
     ) -> Briefing {
         let Ok(identity) = Identity::new(spec, name) else {
-            return Briefing::none(has);
+            return Briefing::none(knowledge);
         };
-        let Identity { target, grant } = &identity;
-        let initialization = call.map_or(spec.initialization, |call| call.initialization);
-        let trace_id = call.and_then(|call| call.trace_id);
-        let mut variables =
-            runtime_variables(spec, initialization, grant, &target.stream, trace_id);
-        variables.retain(|variable| !has.contains(variable));
+        let about = About {
+            spec,
+            initialization: call.map_or(spec.initialization, |call| call.initialization),
+            grant: &identity.grant,
+            log_stream: &identity.target.stream,
+            trace_id: call.and_then(|call| call.trace_id),
+        };
         Briefing {
-            assignment: Some(assignment(&variables, Rest::None)),
+            assignment: Some(assignment(&knowledge.lacks(about), Rest::None)),
             question: call.is_none().then_some(NEXT_PATH),
             knowledge: Knowledge::All(identity),
         }
@@ -127,7 +143,7 @@ impl Briefing {
 
 /// An interpreter that waits, or starts.
 pub(crate) struct Parked {
-    pub(crate) child: sandbox::Child,
+    pub(crate) process: Process,
     /// Its connection to the Runtime API.
     pub(crate) client: Client,
     pub(crate) knowledge: Knowledge,
@@ -156,7 +172,7 @@ impl Parked {
             asked(&mut connection, question).await?;
         }
         Ok(Parked {
-            child,
+            process: Process::watch(child).map_err(std::io::Error::other)?,
             client: Client::new(connection),
             knowledge: briefing.knowledge,
             since: forked.filter(|_| briefing.question.is_none()),
@@ -185,9 +201,8 @@ impl Parked {
 
     /// Tells one that knows nothing yet whose it will be, while the function's files come.
     pub(crate) fn tell_early(&mut self, spec: &FunctionSpec) {
-        let known = furnished_variables(spec);
-        self.tell(&known, Rest::Early);
-        self.knowledge = Knowledge::Part(known);
+        self.tell(&furnished_variables(spec), Rest::Early);
+        self.knowledge = Knowledge::Function;
     }
 
     /// Waits until it has asked for the rest. That it does not is for its environment to find out.
@@ -199,13 +214,10 @@ impl Parked {
     }
 
     /// Tells it whose it is, unless it knows. It goes on as if it had just been executed.
-    pub(crate) fn assign(&mut self, variables: impl FnOnce() -> Vec<(String, String)>) {
-        let Knowledge::Part(known) = &self.knowledge else {
-            return;
-        };
-        let mut variables = variables();
-        variables.retain(|variable| !known.contains(variable));
-        self.tell(&variables, Rest::None);
+    pub(crate) fn assign(&mut self, about: About<'_>) {
+        if !matches!(self.knowledge, Knowledge::All(_)) {
+            self.tell(&self.knowledge.lacks(about), Rest::None);
+        }
     }
 
     fn tell(&mut self, variables: &[(String, String)], rest: Rest) {
@@ -226,14 +238,26 @@ enum Rest {
 }
 
 /// What an interpreter that waits is answered.
-fn assignment(variables: &[(String, String)], rest: Rest) -> Vec<u8> {
-    let variables: serde_json::Map<String, serde_json::Value> = variables
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().into()))
-        .collect();
-    let (early, ahead) = (rest == Rest::Early, rest == Rest::Ahead);
-    let document = serde_json::json!({ "environment": variables, "early": early, "ahead": ahead });
-    document.to_string().into_bytes()
+#[derive(Serialize)]
+struct Assignment<'a> {
+    #[serde(serialize_with = "as_object")]
+    environment: &'a [(String, String)],
+    early: bool,
+    ahead: bool,
+}
+
+fn as_object<S: Serializer>(variables: &[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(variables.iter().map(|(name, value)| (name, value)))
+}
+
+fn assignment(environment: &[(String, String)], rest: Rest) -> Vec<u8> {
+    let assignment = Assignment {
+        environment,
+        early: rest == Rest::Early,
+        ahead: rest == Rest::Ahead,
+    };
+    // Nothing in it can fail.
+    serde_json::to_vec(&assignment).unwrap_or_default()
 }
 
 async fn asked(connection: &mut Connection, path: &str) -> std::io::Result<()> {

@@ -29,12 +29,13 @@ use tokio_util::sync::CancellationToken;
 use crate::demand::Demand;
 use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
-use crate::parked::{Briefing, Call, Parked};
+use crate::parked::{Briefing, Call, Knowledge, Parked};
+use crate::process::Process;
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
 use crate::templates::Template;
-use crate::variables::{RUNTIME_API_PORT, binds_at_start, furnished_variables, parked_variables};
+use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
 use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
@@ -145,14 +146,18 @@ impl Kind {
         match (&self.owner, call) {
             (Owner::Version(spec), None) => Briefing::furnished(spec),
             // Extensions start before it does.
-            (Owner::Version(spec), Some(_)) if has_extensions(spec) => Briefing::none(Vec::new()),
-            (Owner::Version(spec), Some(_)) => Briefing::whole(spec, name, call, Vec::new()),
-            (Owner::Anybody, _) => Briefing::none(Vec::new()),
+            (Owner::Version(spec), Some(_)) if has_extensions(spec) => {
+                Briefing::none(Knowledge::Nothing)
+            }
+            (Owner::Version(spec), Some(_)) => {
+                Briefing::whole(spec, name, call, Knowledge::Nothing)
+            }
+            (Owner::Anybody, _) => Briefing::none(Knowledge::Nothing),
             // Its template has them, or what init made of them.
             (Owner::Template(spec, template), _) if call.is_some() || template.resumes => {
-                Briefing::whole(spec, name, call, furnished_variables(spec))
+                Briefing::whole(spec, name, call, Knowledge::Function)
             }
-            (Owner::Template(spec, _), _) => Briefing::none(furnished_variables(spec)),
+            (Owner::Template(..), _) => Briefing::none(Knowledge::Function),
         }
     }
 
@@ -289,7 +294,7 @@ pub(crate) struct Slot {
     pub(crate) readers: Readers,
     pub(crate) parked: Option<Parked>,
     /// The runtime of a version that cannot be parked.
-    pub(crate) poised: Option<Poised>,
+    pub(crate) poised: Option<(Process, Poised)>,
     /// What its process was forked of, which must outlive it.
     pub(crate) parent: Option<Arc<Template>>,
     /// The files of a version are mounted, and its limits are set.
@@ -393,6 +398,12 @@ impl Slot {
             Ok(slot) => slot.poise(kind).await,
             Err(why) => Err(why),
         };
+        if let Ok(slot) = &parked
+            && slot.furnished
+            && !kind.bare
+        {
+            slot.sandbox.complete();
+        }
         if let (Err(_), Some(parent)) = (&parked, &parent)
             && !parent.zygote.is_alive()
         {
@@ -512,7 +523,8 @@ impl Slot {
         });
         let (slot, poised) = poised.await.map_err(text)?;
         self = slot;
-        match poised {
+        let watched = poised.and_then(|(child, poised)| Ok((Process::watch(child)?, poised)));
+        match watched {
             Ok(poised) => self.poised = Some(poised),
             Err(error) => {
                 dispose(vec![self]).await;
@@ -524,10 +536,9 @@ impl Slot {
 
     fn is_alive(&self) -> bool {
         let forks = |parent: &Arc<Template>| self.parked.is_some() || parent.zygote.is_alive();
-        let waits = |parked: &Parked| matches!(parked.child.try_wait(), Ok(None));
-        self.parked.as_ref().is_none_or(waits)
-            && self.poised.as_ref().is_none_or(Poised::is_alive)
-            && self.parent.as_ref().is_none_or(forks)
+        let parked = self.parked.as_ref().map(|parked| &parked.process);
+        let poised = self.poised.as_ref().map(|(process, _)| process);
+        parked.or(poised).is_none_or(Process::is_alive) && self.parent.as_ref().is_none_or(forks)
     }
 }
 

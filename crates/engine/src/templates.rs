@@ -21,7 +21,7 @@ use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::shared::Shared;
 use crate::slots::{Kind, files, late, plan};
 use crate::spec::{Credentials, FunctionSpec, Initialization, Prepared, Status, Unprepared};
-use crate::variables::runtime_variables;
+use crate::variables::About;
 
 /// The least time that init has ahead of invocations: AWS gives 130 seconds, or the function's own limit when that is
 /// longer (<https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html>).
@@ -416,7 +416,14 @@ fn start(
     let duplicate = |fd: &std::os::fd::OwnedFd| fd.try_clone().map_err(|error| refused(&error));
     let host = shared.host.nursery(files(&spec.runtime));
     let host = host.map_err(|error| refused(&error))?;
-    let mut env = runtime_variables(spec, spec.initialization, &placeholder(), stream, None);
+    let about = About {
+        spec,
+        initialization: spec.initialization,
+        grant: &placeholder(),
+        log_stream: stream,
+        trace_id: None,
+    };
+    let mut env = about.variables();
     env.push(("_MAYFLY_TEMPLATE".to_owned(), "1".to_owned()));
     let mut plan = plan(&spec.runtime, name, shared.config.endpoint_port);
     plan.mounts.clear();

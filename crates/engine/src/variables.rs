@@ -35,9 +35,6 @@ pub(crate) const RUNTIME_API: &str = "127.0.0.1:9001";
 /// The port of [`RUNTIME_API`].
 pub(crate) const RUNTIME_API_PORT: u16 = 9001;
 
-/// The name of an environment's log stream.
-const LOG_STREAM: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
-
 /// Variables that an external extension does not get, besides every name that starts with `_`.
 const NOT_FOR_EXTENSIONS: &[&str] = &[
     "AWS_EXECUTION_ENV",
@@ -52,31 +49,59 @@ const NOT_FOR_EXTENSIONS: &[&str] = &[
 const LD_LIBRARY_PATH: &str = "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
 const PATH: &str = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
 
-/// The variables of the runtime's process: AWS's own, then the runtime's, the platform's, and the user's.
-pub(crate) fn runtime_variables(
-    spec: &FunctionSpec,
-    initialization: Initialization,
-    grant: &Grant,
-    log_stream: &str,
-    trace_id: Option<&str>,
-) -> Vec<(String, String)> {
-    let mut set = Set::default();
-    set.grant(grant);
-    set.common(spec, initialization, log_stream);
-    if let Some(trace_id) = trace_id {
-        set.put("_X_AMZN_TRACE_ID", trace_id);
+/// An environment, as its runtime's variables tell of it.
+#[derive(Clone, Copy)]
+pub(crate) struct About<'a> {
+    pub(crate) spec: &'a FunctionSpec,
+    pub(crate) initialization: Initialization,
+    pub(crate) grant: &'a Grant,
+    pub(crate) log_stream: &'a str,
+    /// Of the invocation that it starts for.
+    pub(crate) trace_id: Option<&'a str>,
+}
+
+impl About<'_> {
+    /// The variables of the runtime's process: AWS's own, then the runtime's, the platform's, and the user's.
+    pub(crate) fn variables(self) -> Vec<(String, String)> {
+        let mut set = Set(self.own_variables());
+        set.common(self.spec, self.initialization);
+        set.runtime(self.spec);
+        set.0
     }
+
+    /// Those that [`furnished_variables`] lacks, or has otherwise.
+    pub(crate) fn own_variables(self) -> Vec<(String, String)> {
+        let mut set = Set::default();
+        set.grant(self.grant);
+        if tells_log(self.initialization) {
+            set.put("AWS_LAMBDA_LOG_STREAM_NAME", self.log_stream);
+        }
+        if let Some(trace_id) = self.trace_id {
+            set.put("_X_AMZN_TRACE_ID", trace_id);
+        }
+        if self.initialization != self.spec.initialization {
+            set.initialization(self.spec, self.initialization);
+        }
+        // Of those that are not reserved, the user's own win.
+        let users = || self.spec.platform_env.iter().chain(&self.spec.env);
+        let is_users = |name: &str| users().any(|(have, _)| have == name);
+        set.0
+            .retain(|(name, _)| is_reserved(name) || !is_users(name));
+        set.0
+    }
+}
+
+/// The variables of a function's runtime that are known before there is an environment.
+pub(crate) fn furnished_variables(spec: &FunctionSpec) -> Vec<(String, String)> {
+    let mut set = Set::default();
+    set.common(spec, spec.initialization);
     set.runtime(spec);
     set.0
 }
 
-/// Those of them that are known before there is an environment.
-pub(crate) fn furnished_variables(spec: &FunctionSpec) -> Vec<(String, String)> {
-    let mut set = Set::default();
-    set.common(spec, spec.initialization, "");
-    set.runtime(spec);
-    set.0.retain(|(name, _)| name != LOG_STREAM);
-    set.0
+/// As on AWS: an environment's stream is not known yet where its init ran.
+fn tells_log(initialization: Initialization) -> bool {
+    initialization != Initialization::SnapStart
 }
 
 /// The variables of an interpreter that waits for its assignment: what it reads when it starts, and nothing of a
@@ -124,15 +149,18 @@ pub(crate) fn extension_variables(
     spec: &FunctionSpec,
     initialization: Initialization,
     grant: &Grant,
-    log_stream: &str,
 ) -> Vec<(String, String)> {
     let mut set = Set::default();
     set.grant(grant);
-    set.common(spec, initialization, log_stream);
+    set.common(spec, initialization);
     set.rest(spec);
     set.0
         .retain(|(name, _)| !name.starts_with('_') && !NOT_FOR_EXTENSIONS.contains(&name.as_str()));
     set.0
+}
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED_VARIABLES.contains(&name)
 }
 
 #[derive(Default)]
@@ -152,7 +180,14 @@ impl Set {
         }
     }
 
-    fn common(&mut self, spec: &FunctionSpec, initialization: Initialization, log_stream: &str) {
+    fn initialization(&mut self, spec: &FunctionSpec, initialization: Initialization) {
+        self.put("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.as_str());
+        if tells_log(initialization) {
+            self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
+        }
+    }
+
+    fn common(&mut self, spec: &FunctionSpec, initialization: Initialization) {
         let provided = spec.runtime.family == Family::Provided;
         self.put("AWS_REGION", &spec.region);
         self.put("AWS_DEFAULT_REGION", &spec.region);
@@ -168,12 +203,7 @@ impl Set {
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
             &spec.memory_mb.to_string(),
         );
-        self.put("AWS_LAMBDA_INITIALIZATION_TYPE", initialization.as_str());
-        // As on AWS: an environment's stream is not known yet where its init ran.
-        if initialization != Initialization::SnapStart {
-            self.put("AWS_LAMBDA_LOG_GROUP_NAME", &spec.log.group);
-            self.put(LOG_STREAM, log_stream);
-        }
+        self.initialization(spec, initialization);
         if spec.log.format == LogFormat::Json {
             self.put("AWS_LAMBDA_LOG_FORMAT", "JSON");
             self.put("AWS_LAMBDA_LOG_LEVEL", spec.log.application_level.as_str());
@@ -225,7 +255,7 @@ impl Set {
             self.put(name, value);
         }
         for (name, value) in spec.platform_env.iter().chain(&spec.env) {
-            if !RESERVED_VARIABLES.contains(&name.as_str()) {
+            if !is_reserved(name) {
                 self.put(name, value);
             }
         }

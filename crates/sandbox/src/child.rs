@@ -100,10 +100,9 @@ impl Signalled {
     }
 }
 
-/// A process that waits for its variables, and then loads its program. Dropping the handle ends it.
+/// What a process waits for that is about to load its program: its variables. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Poised {
-    child: Child,
     program: String,
     /// What went wrong, or nothing when the program is loaded.
     faults: OwnedFd,
@@ -111,23 +110,17 @@ pub struct Poised {
 }
 
 impl Poised {
-    pub(crate) fn new(child: Child, program: String, faults: OwnedFd, go: OwnedFd) -> Poised {
+    pub(crate) fn new(program: String, faults: OwnedFd, go: OwnedFd) -> Poised {
         Poised {
-            child,
             program,
             faults,
             go,
         }
     }
 
-    /// Whether it still waits.
-    pub fn is_alive(&self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
     /// Lets it load its program with these variables. It does not wait until that has been done: a process that cannot do it
     /// ends, and [`Loading`] tells why.
-    pub fn go(self, variables: &[(String, String)]) -> Result<(Child, Loading), Error> {
+    pub fn go(self, variables: &[(String, String)]) -> Result<Loading, Error> {
         let failed = |source: io::Error| Error::Io {
             what: "starting a process that was poised".to_owned(),
             source,
@@ -137,11 +130,10 @@ impl Poised {
             text.extend(variable.into_bytes_with_nul());
         }
         File::from(self.go).write_all(&text).map_err(failed)?;
-        let loading = Loading {
+        Ok(Loading {
             program: self.program,
             faults: self.faults,
-        };
-        Ok((self.child, loading))
+        })
     }
 }
 

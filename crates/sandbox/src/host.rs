@@ -456,12 +456,12 @@ impl Sandbox {
     }
 
     /// Starts a process up to the moment in which its program is loaded. Its variables may come later.
-    pub fn poise(&self, process: Process) -> Result<Poised, Error> {
+    pub fn poise(&self, process: Process) -> Result<(Child, Poised), Error> {
         process.check()?;
         let program = process.argv.first().cloned().unwrap_or_default();
         let (child, mut files) = self.start(process, true, program.clone())?;
         match (files.next(), files.next()) {
-            (Some(faults), Some(go)) => Ok(Poised::new(child, program, faults, go)),
+            (Some(faults), Some(go)) => Ok((child, Poised::new(program, faults, go))),
             _ => Err(Error::Gone),
         }
     }

@@ -89,19 +89,19 @@ fn a_poised_process_waits_for_its_variables() {
         stdout: Some(OwnedFd::from(write)),
         ..command(&["/bin/sh", "-c", "echo $A; exit 3"])
     };
-    let poised = sandbox.poise(process).unwrap();
-    assert!(poised.is_alive());
+    let (child, poised) = sandbox.poise(process).unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
     // Others can be started meanwhile, and do not hold it up.
     assert_eq!(sh(&sandbox, "echo on").0, "on\n");
-    let (child, loading) = poised.go(&[("A".to_owned(), "late".to_owned())]).unwrap();
+    let loading = poised.go(&[("A".to_owned(), "late".to_owned())]).unwrap();
     assert_eq!(child.wait().unwrap(), Exit::Code(3));
     assert!(loading.fault().is_none());
     let mut text = String::new();
     read.read_to_string(&mut text).unwrap();
     assert_eq!(text, "late\n");
 
-    let missing = sandbox.poise(command(&["/missing"])).unwrap();
-    let (child, loading) = missing.go(&[]).unwrap();
+    let (child, missing) = sandbox.poise(command(&["/missing"])).unwrap();
+    let loading = missing.go(&[]).unwrap();
     child.wait().unwrap();
     match loading.fault() {
         Some(Error::Exec { source, program }) => {
@@ -111,7 +111,7 @@ fn a_poised_process_waits_for_its_variables() {
         other => panic!("{other:?}"),
     }
 
-    let poised = sandbox.poise(command(&["/bin/true"])).unwrap();
+    let (_, poised) = sandbox.poise(command(&["/bin/true"])).unwrap();
     let two = ("A".to_owned(), "one\0B=another".to_owned());
     assert!(matches!(poised.go(&[two]), Err(Error::Io { .. })));
 
@@ -128,9 +128,9 @@ fn a_poised_process_waits_for_its_variables() {
         stdout: Some(OwnedFd::from(write)),
         ..command(&["/bin/sh", "-c", "exec >/dev/null; exec sleep 1000"])
     };
-    let poised = sandbox.poise(process).unwrap();
+    let (child, poised) = sandbox.poise(process).unwrap();
     until("both to be there", || processes() == 3);
-    let (child, _) = poised.go(&[]).unwrap();
+    poised.go(&[]).unwrap();
     read.read_to_end(&mut Vec::new()).unwrap();
     until("the end of the other one", || processes() == 2);
     child.signal(9).unwrap();
