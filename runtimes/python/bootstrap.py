@@ -595,6 +595,10 @@ class Api(object):
             self.accepted = data[:end]
         return status, headers, data[begin:end]
 
+    def read_document(self):
+        """The body of a reply, which is JSON and nothing around it."""
+        return scan(self.read()[2].decode("utf-8"), 0)[0]
+
     def receive(self):
         part = self.socket.recv(SEND_AT_ONCE)
         if not part:
