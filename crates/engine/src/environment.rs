@@ -10,12 +10,12 @@
 //! [`Environment::stop`], which takes the environment and never gives it back. A time-out or a crash kills the processes
 //! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use sandbox::{Exit, Loading, Poised};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -284,10 +284,7 @@ impl Environment {
         if let Some(going) = going {
             serving.push(environment.adopt(going));
         }
-        // One task for all of it: to spawn each would wake another thread as often, in the middle of a start.
-        let mut serving: FuturesUnordered<Serving> = serving.into_iter().collect();
-        let served = async move { while serving.next().await.is_some() {} };
-        shared.tasks.spawn(served);
+        shared.tasks.spawn(all(serving));
         Ok(environment)
     }
 
@@ -834,6 +831,19 @@ fn go(
         waiting: None,
         loading: Some(poised.go(&about.variables())?),
     }))
+}
+
+/// All that serves an environment, in one task: to spawn each would wake another thread as often, in the middle of a start. So
+/// would a `FuturesUnordered`, which has itself polled anew when it has polled all. They are few, and seldom woken.
+async fn all(mut serving: Vec<Serving>) {
+    poll_fn(|cx| {
+        serving.retain_mut(|part| part.as_mut().poll(cx).is_pending());
+        match serving.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 async fn step(client: Option<&mut Client>, api: &Api) -> Happening {

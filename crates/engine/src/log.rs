@@ -51,6 +51,9 @@ struct State {
     partial_frame: Vec<u8>,
     /// The last bytes of the current invocation's log, when they are wanted.
     tail: Option<Vec<u8>>,
+    /// The first lines, until somebody reads what processes write. To pass them on wakes who stores them, in the middle of a
+    /// start.
+    held: Option<Vec<LogLine>>,
 }
 
 /// The writing ends, for the processes.
@@ -138,6 +141,7 @@ impl Log {
             partial_line: Vec::new(),
             partial_frame: Vec::new(),
             tail: None,
+            held: Some(Vec::new()),
         };
         Arc::new(Log {
             events,
@@ -161,6 +165,7 @@ impl Log {
             lines: true,
             frames: true,
         };
+        self.release(&mut self.state());
         while open.lines || open.frames {
             // An error of readiness means the reactor is going down; draining then finds the pipe closed or nothing.
             tokio::select! {
@@ -176,6 +181,7 @@ impl Log {
     /// Reads and passes on everything written so far. What a runtime wrote before it answered is in the pipes by then.
     pub(crate) fn drain(&self) -> Open {
         let mut state = self.state();
+        self.release(&mut state);
         let mut out = Vec::new();
         let now = now_ms();
         state.drain_lines(&self.lines, &mut out, now);
@@ -462,7 +468,16 @@ impl Log {
                 }
             }
         }
-        self.events.lines(&self.target, lines);
+        match &mut state.held {
+            Some(held) => held.extend(lines),
+            None => self.events.lines(&self.target, lines),
+        }
+    }
+
+    fn release(&self, state: &mut State) {
+        if let Some(held) = state.held.take().filter(|held| !held.is_empty()) {
+            self.events.lines(&self.target, held);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

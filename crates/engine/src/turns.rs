@@ -3,11 +3,13 @@
 //! Who waits for a turn is not on the clock yet. Who waits for something else than the processor, such as an answer from
 //! the network, gives the turn to the next one and goes on without it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// Starts under way at once, for each processor.
 const STARTS_PER_CPU: usize = 4;
@@ -16,13 +18,17 @@ const TURN_MAX: Duration = Duration::from_millis(250);
 
 /// Who may start now.
 #[derive(Debug)]
-pub(crate) struct Turns(Arc<Semaphore>);
+pub(crate) struct Turns {
+    free: Arc<Semaphore>,
+    /// Those that began, in this order, and when they will be over. Nobody but who waits for a turn sees to that.
+    begun: Mutex<VecDeque<(Instant, Permit)>>,
+}
 
 /// A start's turn, until it is dropped or over.
-pub(crate) struct Turn {
-    permit: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
-    end: AbortHandle,
-}
+pub(crate) struct Turn(Permit);
+
+/// Nothing once the turn is over.
+type Permit = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 
 impl Default for Turns {
     fn default() -> Self {
@@ -33,39 +39,76 @@ impl Default for Turns {
 
 impl Turns {
     fn of(count: usize) -> Self {
-        Turns(Arc::new(Semaphore::new(count)))
+        Turns {
+            free: Arc::new(Semaphore::new(count)),
+            begun: Mutex::default(),
+        }
     }
 
     /// Waits for a turn, in the order of asking. Says whether it had to wait.
     pub(crate) async fn wait(&self) -> (Turn, bool) {
-        let at_once = self.0.clone().try_acquire_owned().ok();
+        let at_once = self.free.clone().try_acquire_owned().ok();
         let waited = at_once.is_none();
         let permit = match at_once {
             Some(permit) => Some(permit),
-            // It is never closed; without a permit the start goes on all the same.
-            None => self.0.clone().acquire_owned().await.ok(),
+            None => self.wait_for_another().await,
         };
         let permit = Arc::new(Mutex::new(permit));
-        let over = permit.clone();
-        let end = tokio::spawn(async move {
-            tokio::time::sleep(TURN_MAX).await;
-            take(&over);
-        });
-        let end = end.abort_handle();
-        (Turn { permit, end }, waited)
+        let mut begun = self.begun();
+        end_overdue(&mut begun);
+        begun.push_back((Instant::now() + TURN_MAX, permit.clone()));
+        (Turn(permit), waited)
     }
+
+    /// Waits until a turn ends or is over.
+    async fn wait_for_another(&self) -> Option<OwnedSemaphorePermit> {
+        let mut free = pin!(self.free.clone().acquire_owned());
+        loop {
+            let next = end_overdue(&mut self.begun());
+            tokio::select! {
+                // It is never closed; without a permit the start goes on all the same.
+                permit = &mut free => return permit.ok(),
+                () = tokio::time::sleep_until(next) => {}
+            }
+        }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, VecDeque<(Instant, Permit)>> {
+        // Every change is one push or one removal, so a panic elsewhere leaves it whole.
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends those whose time is over, and forgets those that ended; tells when to look again.
+fn end_overdue(begun: &mut VecDeque<(Instant, Permit)>) -> Instant {
+    let now = Instant::now();
+    while let Some((over, permit)) = begun.front() {
+        if now < *over && has_turn(permit) {
+            return *over;
+        }
+        end(permit);
+        begun.pop_front();
+    }
+    now + TURN_MAX
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.end.abort();
-        take(&self.permit);
+        end(&self.0);
     }
 }
 
-fn take(permit: &Mutex<Option<OwnedSemaphorePermit>>) {
+fn has_turn(permit: &Permit) -> bool {
+    lock(permit).is_some()
+}
+
+fn end(permit: &Permit) {
+    drop(lock(permit).take());
+}
+
+fn lock(permit: &Permit) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
     // Taking is one step, so a panic elsewhere leaves it whole.
-    drop(permit.lock().unwrap_or_else(PoisonError::into_inner).take());
+    permit.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -83,6 +126,6 @@ mod tests {
         let (_third, waited) = turns.wait().await;
         assert!(!waited);
         drop(first);
-        assert_eq!(turns.0.available_permits(), 0, "what is over ends once");
+        assert_eq!(turns.free.available_permits(), 0, "what is over ends once");
     }
 }
