@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::in_place::InPlace;
 use crate::{Gateway, Origin};
 
 /// Headers of a request, in number and in bytes. Session tokens and policies make AWS's requests large.
@@ -55,11 +56,11 @@ impl Gateway {
             async move { Ok::<_, Infallible>(gateway.answer(request, origin).await) }
         });
         let stream = TokioIo::new(Watched::new(stream, limits.head_wait));
-        let mut connection = pin!(builder.serve_connection(stream, service));
+        let mut connection = InPlace::new(builder.serve_connection(stream, service));
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = &mut connection => ended,
             () = closing.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                connection.get().graceful_shutdown();
                 connection.await
             }
         };

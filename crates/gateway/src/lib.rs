@@ -9,6 +9,7 @@ mod admin;
 mod authority;
 mod body;
 mod connection;
+mod in_place;
 mod listener;
 mod metrics;
 mod request;
