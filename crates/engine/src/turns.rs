@@ -128,4 +128,14 @@ mod tests {
         drop(first);
         assert_eq!(turns.free.available_permits(), 0, "what is over ends once");
     }
+
+    #[tokio::test]
+    async fn turns_that_ended_are_forgotten() {
+        let turns = Turns::of(2);
+        for _ in 0..100 {
+            let (_turn, waited) = turns.wait().await;
+            assert!(!waited);
+        }
+        assert_eq!(turns.begun().len(), 1);
+    }
 }

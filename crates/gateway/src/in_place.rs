@@ -81,3 +81,68 @@ impl<F: Future> Future for InPlace<F> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    /// What the runtime hears.
+    #[derive(Default)]
+    struct Heard(AtomicUsize);
+
+    impl Wake for Heard {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Polls a future that wakes itself in its first `times` polls. Tells how often it was polled, and what the runtime heard.
+    fn poll(times: usize) -> (usize, usize) {
+        let heard = Arc::<Heard>::default();
+        let mut polls = 0;
+        let mut future = InPlace::new(std::future::poll_fn(|cx| {
+            polls += 1;
+            if polls <= times {
+                cx.waker().wake_by_ref();
+            }
+            Poll::<()>::Pending
+        }));
+        let waker = heard.clone().into();
+        let polled = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        drop(future);
+        (polls, heard.0.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn what_wakes_itself_is_polled_again_and_the_runtime_does_not_hear_of_it() {
+        assert_eq!(poll(0), (1, 0));
+        assert_eq!(poll(1), (2, 0));
+    }
+
+    #[test]
+    fn it_gives_way_after_some_times() {
+        assert_eq!(poll(1000), (AGAIN_MAX + 1, 1));
+    }
+
+    #[test]
+    fn others_wake_it_by_the_runtime_from_any_thread() {
+        let heard = Arc::<Heard>::default();
+        let mut others = None;
+        let mut future = InPlace::new(std::future::poll_fn(|cx| {
+            others = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        let waker: Waker = heard.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut future).poll(&mut cx).is_pending());
+        drop(future);
+        std::thread::spawn(move || others.unwrap().wake())
+            .join()
+            .unwrap();
+        assert_eq!(heard.0.load(Ordering::Relaxed), 1);
+    }
+}

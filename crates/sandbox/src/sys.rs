@@ -149,13 +149,20 @@ impl Drop for InUserNamespace {
 /// down is that process's to do, which then ends: it does nothing else, is as confined as we are, holds no descriptors, makes
 /// way for the program, and is reaped by our parent.
 ///
+/// It begins when the program has probably started, which would share the kernel's locks for memory with it, and before an
+/// environment that is idle is frozen, which would keep that memory.
+///
 /// Must be called once, by a process that has one thread, as the last thing before it waits for its program.
 pub(crate) fn leave_memory_at_exec() -> io::Result<()> {
     /// The kernel clears it, and wakes whoever waits for that, when we execute a program or end.
     static HERE: AtomicU32 = AtomicU32::new(1);
+    static START: libc::timespec = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1_000_000,
+    };
     extern "C" fn take_down(_: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: of our memory they only read `HERE` and a constant. What fails would set `errno`, which is that of the process
-        // that started us: that is only the wait, when it has gone.
+        // SAFETY: of our memory they only read `HERE` and constants. What fails would set `errno`, which is that of the process
+        // that started us: that are only the waits, when it has gone.
         unsafe {
             libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
             let policy: libc::sched_param = std::mem::zeroed();
@@ -164,6 +171,8 @@ pub(crate) fn leave_memory_at_exec() -> io::Result<()> {
                 let forever = std::ptr::null::<libc::timespec>();
                 libc::syscall(libc::SYS_futex, HERE.as_ptr(), libc::FUTEX_WAIT, 1, forever);
             }
+            let rest = std::ptr::null_mut::<libc::timespec>();
+            libc::syscall(libc::SYS_nanosleep, &raw const START, rest);
         }
         0
     }
