@@ -279,8 +279,7 @@ class LoggingLoader(object):
     """Loads `logging` with its real loader, then installs the handler and steps aside."""
 
     def __init__(self, loader, log):
-        self.loader = loader
-        self.log = log
+        self.loader, self.log = loader, log
 
     def __getattr__(self, name):
         return getattr(self.loader, name)
@@ -594,10 +593,6 @@ class Api(object):
         if status == 202:
             self.accepted = data[:end]
         return status, headers, data[begin:end]
-
-    def read_document(self):
-        """The body of a reply, which is JSON and nothing around it."""
-        return scan(self.read()[2].decode("utf-8"), 0)[0]
 
     def receive(self):
         part = self.socket.recv(SEND_AT_ONCE)

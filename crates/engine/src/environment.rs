@@ -10,10 +10,8 @@
 //! [`Environment::stop`], which takes the environment and never gives it back. A time-out or a crash kills the processes
 //! and keeps the sandbox with its `/tmp`, as AWS does; the next invocation boots it again.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use sandbox::{Exit, Loading, Poised};
@@ -23,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::api::{Api, Client, FunctionFacts, Happening};
 use crate::egress::Door;
-use crate::events::Serving;
+use crate::events::{Serving, serve_all};
 use crate::failure::Failure;
 use crate::grant::Grant;
 use crate::handle::Handle;
@@ -284,7 +282,7 @@ impl Environment {
         if let Some(going) = going {
             serving.push(environment.adopt(going));
         }
-        shared.tasks.spawn(all(serving));
+        shared.tasks.spawn(serve_all(serving));
         Ok(environment)
     }
 
@@ -831,19 +829,6 @@ fn go(
         waiting: None,
         loading: Some(poised.go(&about.variables())?),
     }))
-}
-
-/// All that serves an environment, in one task: to spawn each would wake another thread as often, in the middle of a start. So
-/// would a `FuturesUnordered`, which has itself polled anew when it has polled all. They are few, and seldom woken.
-async fn all(mut serving: Vec<Serving>) {
-    poll_fn(|cx| {
-        serving.retain_mut(|part| part.as_mut().poll(cx).is_pending());
-        match serving.is_empty() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
 }
 
 async fn step(client: Option<&mut Client>, api: &Api) -> Happening {

@@ -1,7 +1,9 @@
 //! What the engine tells the rest of Mayfly while functions run.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,19 @@ pub trait Events: Send + Sync + 'static {
 
 /// A connection or a listener that is being served.
 pub type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Does all of it in one task: to spawn each would wake another thread as often, in the middle of a start. So would a
+/// `FuturesUnordered`, which has itself polled anew when it has polled all. They are few, and seldom woken.
+pub(crate) async fn serve_all(mut parts: Vec<Serving>) {
+    let all = poll_fn(|cx| {
+        parts.retain_mut(|part| part.as_mut().poll(cx).is_pending());
+        match parts.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    });
+    all.await;
+}
 
 /// Where an environment logs: each has a stream of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
