@@ -229,3 +229,73 @@ def test_the_cache_may_go_and_a_kill_leaves_nothing_half(fresh):
     done = entry(server, large)
     assert [path.name for path in done.iterdir()] == ["modules"]
     m.until(lambda: not list(cache(server).glob("draft-*")), "no draft is left")
+
+
+def waiting(server):
+    """How many sandboxes were made ahead."""
+    text = server.request("GET", "/_/metrics")[2].decode()
+    return int(re.search(r"^mayfly_sandboxes_waiting (\d+)", text, re.M)[1])
+
+
+def test_an_import_that_waits_for_its_call_is_like_any_other(server, function):
+    files = {
+        "outer/__init__.py": """
+import os
+import sys
+import threading
+import time
+
+# What only a call brings is there when the first line runs.
+OWN = [os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_LAMBDA_LOG_STREAM_NAME")]
+MODULES = [name for name in sys.modules if name.startswith("outer")]
+SEEN = []
+
+def look():
+    # Others wait until the import is over.
+    import outer
+    SEEN.append(hasattr(outer, "LAST"))
+
+thread = threading.Thread(target=look)
+thread.start()
+time.sleep(0.05)
+LAST = True
+""",
+        "outer/inner.py": """
+import os
+import sys
+
+import outer
+
+if "FAILS" in os.environ:
+    raise RuntimeError("as it was told")
+
+def handler(event, context):
+    outer.thread.join()
+    own = [os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN")] + [context.log_stream_name]
+    module = sys.modules[__name__]
+    return {
+        "own": outer.OWN == own,
+        "modules": outer.MODULES,
+        "seen": outer.SEEN,
+        "loaders": [sorted(vars(it)) for it in (__loader__, outer.__loader__, __spec__, outer.__spec__)],
+        "same": module.__spec__.loader is __loader__,
+    }
+""",
+    }
+    one = function(m.zipped(files), Handler="outer.inner.handler")
+    entry(server, one.client.get_function_configuration(FunctionName=one.name))
+    found = []
+    # One that waits has its slot before the other, which is executed, has been called.
+    for variables in ({"WAITS": "1"}, {"PYTHONDONTWRITEBYTECODE": "1"}):
+        for more in ({}, {"FAILS": "1"}):
+            before = waiting(server)
+            renew(one, **variables, **more)
+            m.until(lambda before=before: waiting(server) >= before, "a sandbox waits")
+            found.append(one.call({})["payload"])
+    works, fails, works_executed, fails_executed = found
+    assert works == works_executed
+    assert (works["own"], works["modules"], works["seen"], works["same"]) == (True, ["outer"], [True], True)
+    assert fails == {**fails_executed, "requestId": fails["requestId"]}
+    assert (fails["errorType"], fails["errorMessage"]) == ("RuntimeError", "as it was told")
+    assert 'line 8, in <module>\n    raise RuntimeError("as it was told")\n' in fails["stackTrace"][-1]
+    assert any("_call_with_frames_removed" in frame for frame in fails["stackTrace"])
