@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
 use sandbox::{Exit, Loading, Poised};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -173,6 +174,7 @@ impl Environment {
             let text = "the function may reach the internet, and this engine has no way there";
             return Err(internal(text));
         }
+        let began = Timestamp::now();
         let call = Call {
             initialization,
             trace_id,
@@ -197,20 +199,15 @@ impl Environment {
         } = slot;
         let told = parked.as_ref().and_then(Parked::be_needed);
         let identity = told.unwrap_or_else(|| Identity::new(spec, &name));
-        let Identity { target, grant } = identity.map_err(Refusal::Credentials)?;
+        let identity = identity.map_err(Refusal::Credentials)?;
         let external = external_extensions(spec.layers.as_deref());
         // Extensions start before the runtime does.
         let mut going = None;
         if external.is_empty() {
-            let about = About {
-                spec,
-                initialization,
-                grant: &grant,
-                log_stream: &target.stream,
-                trace_id,
-            };
+            let about = identity.about(spec, initialization, trace_id);
             going = go(&mut parked, &mut poised, about).map_err(internal)?;
         }
+        let Identity { target, grant } = identity;
         sandbox.complete();
         let (events, config) = (shared.events.clone(), spec.log.clone());
         let log = Log::new(events, target, config, initialization, readers);
@@ -274,9 +271,9 @@ impl Environment {
             room: Some(room),
         };
         if restored {
-            environment.log.restore_start(spec, &name);
+            environment.log.restore_start(began, spec, &name);
         } else {
-            environment.log.init_start(spec, &name);
+            environment.log.init_start(began, spec, &name);
         }
         serving.push(environment.accept_connections());
         if let Some(going) = going {

@@ -211,17 +211,19 @@ impl Log {
         }
     }
 
-    /// INIT_START.
-    pub(crate) fn init_start(&self, spec: &FunctionSpec, environment: &str) {
+    /// INIT_START. What the runtime has written may be younger already.
+    pub(crate) fn init_start(&self, at: Timestamp, spec: &FunctionSpec, environment: &str) {
         let version = &spec.runtime.version;
         let arn = spec.runtime_version_arn.as_deref().unwrap_or("");
         match self.config.format {
             LogFormat::Text => {
-                self.platform(format!(
-                    "INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"
-                ));
+                self.platform_at(
+                    at,
+                    format!("INIT_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
+                );
             }
-            LogFormat::Json => self.record(
+            LogFormat::Json => self.record_at(
+                at,
                 LogLevel::Info,
                 "platform.initStart",
                 &json!({
@@ -239,14 +241,16 @@ impl Log {
     }
 
     /// RESTORE_START.
-    pub(crate) fn restore_start(&self, spec: &FunctionSpec, environment: &str) {
+    pub(crate) fn restore_start(&self, at: Timestamp, spec: &FunctionSpec, environment: &str) {
         let version = &spec.runtime.version;
         let arn = spec.runtime_version_arn.as_deref().unwrap_or("");
         match self.config.format {
-            LogFormat::Text => self.platform(format!(
-                "RESTORE_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"
-            )),
-            LogFormat::Json => self.record(
+            LogFormat::Text => self.platform_at(
+                at,
+                format!("RESTORE_START Runtime Version: {version}\tRuntime Version ARN: {arn}\n"),
+            ),
+            LogFormat::Json => self.record_at(
+                at,
                 LogLevel::Info,
                 "platform.restoreStart",
                 &json!({
@@ -421,20 +425,26 @@ impl Log {
     }
 
     fn platform(&self, text: String) {
-        self.send(
-            &mut self.state(),
-            vec![LogLine {
-                time_ms: now_ms(),
-                text,
-            }],
-        );
+        self.platform_at(Timestamp::now(), text);
+    }
+
+    fn platform_at(&self, at: Timestamp, text: String) {
+        let line = LogLine {
+            time_ms: at.as_millisecond(),
+            text,
+        };
+        self.send(&mut self.state(), vec![line]);
     }
 
     fn record(&self, level: LogLevel, kind: &str, record: &Value) {
+        self.record_at(Timestamp::now(), level, kind, record);
+    }
+
+    fn record_at(&self, at: Timestamp, level: LogLevel, kind: &str, record: &Value) {
         if level >= self.config.system_level {
-            let text =
-                json!({"time": iso_now(), "type": kind, "record": record}).to_string() + "\n";
-            self.platform(text);
+            let time = format!("{at:.3}");
+            let text = json!({"time": time, "type": kind, "record": record}).to_string() + "\n";
+            self.platform_at(at, text);
         }
     }
 

@@ -58,6 +58,22 @@ impl Identity {
             grant: Arc::new(grant),
         })
     }
+
+    /// What the variables of its runtime tell.
+    pub(crate) fn about<'a>(
+        &'a self,
+        spec: &'a FunctionSpec,
+        initialization: Initialization,
+        trace_id: Option<&'a str>,
+    ) -> About<'a> {
+        About {
+            spec,
+            initialization,
+            grant: &self.grant,
+            log_stream: &self.target.stream,
+            trace_id,
+        }
+    }
 }
 
 /// What an interpreter has of its function and its environment.
@@ -120,13 +136,8 @@ impl Briefing {
         let Ok(identity) = Identity::new(spec, name) else {
             return Briefing::none(knowledge);
         };
-        let about = About {
-            spec,
-            initialization: call.map_or(spec.initialization, |call| call.initialization),
-            grant: &identity.grant,
-            log_stream: &identity.target.stream,
-            trace_id: call.and_then(|call| call.trace_id),
-        };
+        let initialization = call.map_or(spec.initialization, |call| call.initialization);
+        let about = identity.about(spec, initialization, call.and_then(|call| call.trace_id));
         Briefing {
             assignment: Some(assignment(&knowledge.lacks(about), Rest::None)),
             question: call.is_none().then_some(NEXT_PATH),
@@ -199,17 +210,30 @@ impl Parked {
         matches!(self.knowledge, Knowledge::All(_)) && self.since.is_none()
     }
 
-    /// Tells one that knows nothing yet whose it will be, while the function's files come.
-    pub(crate) fn tell_early(&mut self, spec: &FunctionSpec) {
-        self.tell(&furnished_variables(spec), Rest::Early);
-        self.knowledge = Knowledge::Function;
+    /// Tells one that knows nothing yet whose it is, while the function's files come: all, or what does not depend on the
+    /// environment. That a role cannot be assumed is for its environment to find out.
+    pub(crate) fn tell_early(&mut self, spec: &FunctionSpec, name: &str, call: Option<Call<'_>>) {
+        let identity = call.and_then(|call| Some((call, Identity::new(spec, name).ok()?)));
+        let Some((call, identity)) = identity else {
+            self.tell(&furnished_variables(spec), Rest::Early);
+            self.knowledge = Knowledge::Function;
+            return;
+        };
+        let about = identity.about(spec, call.initialization, call.trace_id);
+        self.tell(&about.variables(), Rest::Early);
+        self.knowledge = Knowledge::All(identity);
     }
 
-    /// Waits until it has asked for the rest. That it does not is for its environment to find out.
+    /// Waits until it has asked for the rest, and lets it go on if there is none. That it does not is for its environment to
+    /// find out.
     pub(crate) async fn has_taken_it_on(&mut self) {
         let asked = asked(&mut self.client.connection, ASSIGNMENT_PATH);
         if !matches!(tokio::time::timeout(TAKE_ON_LIMIT, asked).await, Ok(Ok(()))) {
             tracing::warn!("an interpreter that waited does not ask for its assignment");
+        }
+        if matches!(self.knowledge, Knowledge::All(_)) {
+            self.since = Some(Instant::now());
+            self.tell(&[], Rest::None);
         }
     }
 

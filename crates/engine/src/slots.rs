@@ -236,7 +236,7 @@ pub(crate) async fn slot_for(
     let furnished = Some(&own).filter(|_| !spec.wants_template());
     let furnished = furnished.and_then(|kind| shared.slots.take(kind));
     if let Some(slot) = furnished.or_else(|| shared.slots.take(&kind)) {
-        return slot.furnish(shared, spec).await;
+        return slot.furnish(shared, spec, Some(call)).await;
     }
     let kind = own;
     if let Some(zygote) = shared
@@ -389,7 +389,7 @@ impl Slot {
         let bare = kind.bare().filter(|_| parent.is_some() && call.is_some());
         let bare = bare.and_then(|bare| shared.slots.take(&bare));
         let made = match bare.zip(kind.version()) {
-            Some((slot, spec)) => slot.furnish(shared, spec).await,
+            Some((slot, spec)) => slot.furnish(shared, spec, call).await,
             None => Slot::make(shared, kind, parent.clone()).await,
         };
         let parked = match made {
@@ -417,12 +417,18 @@ impl Slot {
 
     /// Mounts the files of a version and sets its limits, unless it has them. An interpreter that waits takes on its
     /// variables meanwhile.
-    async fn furnish(mut self, shared: &Shared, spec: &FunctionSpec) -> Result<Slot, String> {
+    async fn furnish(
+        mut self,
+        shared: &Shared,
+        spec: &FunctionSpec,
+        call: Option<Call<'_>>,
+    ) -> Result<Slot, String> {
         if self.furnished {
             return Ok(self);
         }
         if let Some(parked) = &mut self.parked {
-            parked.tell_early(spec);
+            // Extensions start before it does.
+            parked.tell_early(spec, &self.name, call.filter(|_| !has_extensions(spec)));
         }
         let missing = late(shared, spec);
         let attached = tokio::task::spawn_blocking(move || {

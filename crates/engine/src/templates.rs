@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::Timestamp;
 use sandbox::{Host, Late, Process, Zygote};
 use serde::Deserialize;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -358,7 +359,7 @@ impl Nursery {
             pipes,
             watch,
         } = self;
-        log.init_start(spec, &name);
+        log.init_start(Timestamp::now(), spec, &name);
         let (owned, for_making) = (shared.clone(), spec.clone());
         let stream = log.stream().to_owned();
         let began = Instant::now();
