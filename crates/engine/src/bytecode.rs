@@ -21,9 +21,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::launch::TASK_ROOT;
+use crate::plan::plan;
 use crate::runtimes::{Compiler, Runtime};
 use crate::shared::Shared;
-use crate::slots::{plan, quiet};
+use crate::slots::quiet;
 use crate::spec::FunctionSpec;
 use crate::variables::parked_variables;
 

@@ -19,6 +19,7 @@ mod invoke;
 mod launch;
 mod log;
 mod parked;
+mod plan;
 mod pool;
 mod prediction;
 mod pressure;

@@ -14,14 +14,13 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sandbox::{Late, Outputs, Poised, Sandbox};
+use sandbox::{Outputs, Poised, Sandbox};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -30,12 +29,13 @@ use crate::demand::Demand;
 use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
 use crate::parked::{Briefing, Call, Knowledge, Parked};
+use crate::plan::{late, plan};
 use crate::process::Process;
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
 use crate::templates::Template;
-use crate::variables::{RUNTIME_API_PORT, binds_at_start, parked_variables};
+use crate::variables::{binds_at_start, parked_variables};
 use crate::zygotes::Zygotes;
 
 /// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
@@ -58,8 +58,6 @@ const FURNISHED_DIVISOR: usize = 2;
 const BARE_DIVISOR: usize = 8;
 /// A version that was not used for so long has none any more.
 const VERSION_MEMORY: Duration = Duration::from_secs(3600);
-/// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
-const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
 /// Where an interpreter that waits finds its connection to the Runtime API, if it was executed.
 const CHANNEL_FD: i32 = 4;
 
@@ -545,38 +543,6 @@ impl Slot {
         let parked = self.parked.as_ref().map(|parked| &parked.process);
         let poised = self.poised.as_ref().map(|(process, _)| process);
         parked.or(poised).is_none_or(Process::is_alive) && self.parent.as_ref().is_none_or(forks)
-    }
-}
-
-/// The sandbox of a runtime, without code and layers.
-pub(crate) fn plan(runtime: &Runtime, name: &str, endpoint_port: u16) -> sandbox::Spec {
-    let mut plan = sandbox::Spec::new(name);
-    plan.mounts = files(runtime);
-    plan.memory_bytes = PARKED_MEMORY_BYTES;
-    let local = std::net::Ipv4Addr::LOCALHOST;
-    plan.listeners = [RUNTIME_API_PORT, endpoint_port]
-        .map(|port| SocketAddrV4::new(local, port))
-        .to_vec();
-    plan
-}
-
-/// The runtime's own files.
-pub(crate) fn files(runtime: &Runtime) -> Vec<sandbox::Mount> {
-    let mount =
-        |mount: &crate::runtimes::Mount| sandbox::Mount::read_only(&mount.source, &mount.target);
-    runtime.mounts.iter().map(mount).collect()
-}
-
-/// What a slot lacks of a function.
-pub(crate) fn late(shared: &Shared, spec: &FunctionSpec) -> Late {
-    let task = sandbox::Mount::read_only(&spec.code, "/var/task");
-    let layers = spec.layers.as_ref();
-    let layers = layers.map(|layers| sandbox::Mount::read_only(layers, "/opt"));
-    let bytecode = shared.bytecode.mounts(spec, shared.now());
-    Late {
-        mounts: [task].into_iter().chain(layers).chain(bytecode).collect(),
-        tmp_bytes: u64::from(spec.ephemeral_mb) << 20,
-        memory_bytes: u64::from(spec.memory_mb) << 20,
     }
 }
 

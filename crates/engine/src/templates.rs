@@ -19,8 +19,9 @@ use crate::events::LogTarget;
 use crate::grant::Grant;
 use crate::launch::wrapper;
 use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
+use crate::plan::{files, late, plan};
 use crate::shared::Shared;
-use crate::slots::{Kind, files, late, plan};
+use crate::slots::Kind;
 use crate::spec::{Credentials, FunctionSpec, Initialization, Prepared, Status, Unprepared};
 use crate::variables::About;
 

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, memfd_create};
 use sandbox::Process;
 
+use crate::plan::{files, plan};
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::slots::{files, plan};
 use crate::spec::FunctionSpec;
 use crate::templates::{self, Template};
 use crate::variables::zygote_variables;
