@@ -315,6 +315,19 @@ def test_a_hook_that_fails_after_the_restore(function):
         one.call({}, Qualifier=version)
 
 
+def test_a_restored_function_has_the_variables_that_its_user_set(function):
+    given = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1/mine", "MINE": "1"}
+    code = (
+        f"import os\n\ndef lambda_handler(event, context):\n    return [os.environ[name] for name in {list(given)}]\n"
+    )
+    one = function(code, SnapStart=SNAP_START, Environment={"Variables": given})
+    version = published(one)
+    for _ in range(2):
+        reply = one.call({}, Qualifier=version)
+        assert "Restore Duration" in reply["log"]
+        assert reply["payload"] == list(given.values())
+
+
 def templates(server):
     text = server.request("GET", "/_/metrics")[2].decode()
     return int(re.search(r"^mayfly_templates (\d+)$", text, re.MULTILINE).group(1))
