@@ -320,7 +320,7 @@ def test_a_restored_function_has_the_variables_that_its_user_set(function):
     code = (
         f"import os\n\ndef lambda_handler(event, context):\n    return [os.environ[name] for name in {list(given)}]\n"
     )
-    one = function(code, SnapStart=SNAP_START, Environment={"Variables": given})
+    one = function(m.zipped({"lambda_function.py": code}), SnapStart=SNAP_START, Environment={"Variables": given})
     version = published(one)
     for _ in range(2):
         reply = one.call({}, Qualifier=version)
