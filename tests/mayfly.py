@@ -132,6 +132,11 @@ class Mayfly:
             reply = connection.getresponse()
             return reply.status, reply.headers, reply.read()
 
+    def metric(self, name):
+        """A number of `/_/metrics`, by its name without the prefix."""
+        text = self.request("GET", "/_/metrics")[2].decode()
+        return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE)[1])
+
     def signed(self, method, path, body=b"", service="lambda", headers=None, sign=None, key=None):
         """The same, signed by botocore. `sign` may be another signer's class; `headers` are signed too."""
         import botocore.auth

@@ -48,11 +48,6 @@ def arn_of(lambdas, function):
     return lambdas.get_function_configuration(FunctionName=function.name)["FunctionArn"]
 
 
-def metric(server, name):
-    text = server.request("GET", "/_/metrics")[2].decode()
-    return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE)[1])
-
-
 def outbox_as(key, server, operation, request=None):
     """An operation of Mayfly's own, for which there is no client."""
     headers = {"X-Amz-Target": f"MayflyOutbox.{operation}", "Content-Type": "application/x-amz-json-1.1"}
@@ -126,9 +121,9 @@ def test_a_destination_needs_the_role_when_it_is_configured_and_when_it_is_used(
     worker = function("return 1", Role=role)
     lambdas.put_function_event_invoke_config(FunctionName=worker.name, DestinationConfig=to_sink)
     iam.delete_role_policy(RoleName=role.rsplit("/", 1)[1], PolicyName="more")
-    before = metric(server, "deliveries_buried_total")
+    before = server.metric("deliveries_buried_total")
     send(worker, {})
-    m.until(lambda: metric(server, "deliveries_buried_total") == before + 1, "the record is set aside")
+    m.until(lambda: server.metric("deliveries_buried_total") == before + 1, "the record is set aside")
     assert "NO_PERMISSIONS" in server.log.read_text()
 
 
@@ -157,16 +152,16 @@ def test_dead_letters_wait_in_the_outbox_for_the_queue(server, lambdas, iam, fun
     configuration = lambdas.get_function_configuration(FunctionName=worker.name)
     assert configuration["DeadLetterConfig"] == {"TargetArn": queue}
     lambdas.put_function_event_invoke_config(FunctionName=worker.name, MaximumRetryAttempts=0)
-    before = metric(server, "deliveries_buried_total")
+    before = server.metric("deliveries_buried_total")
     send(worker, {})
-    m.until(lambda: metric(server, "deliveries_buried_total") == before + 1, "the letter is set aside")
+    m.until(lambda: server.metric("deliveries_buried_total") == before + 1, "the letter is set aside")
 
     listed = [letter for letter in outbox(server, "ListUndelivered")["Deliveries"] if letter["To"] == queue]
     (letter,) = [letter for letter in listed if worker.name in letter["From"]]
     assert letter["Why"].startswith("NO_RESOURCE: ") and letter["PayloadBytes"] == 2
     # There is still nothing that takes it.
     assert outbox(server, "Redrive", {"Id": letter["Id"]}) == {"Sent": 1}
-    m.until(lambda: metric(server, "deliveries_buried_total") == before + 2, "the letter is set aside again")
+    m.until(lambda: server.metric("deliveries_buried_total") == before + 2, "the letter is set aside again")
     status, reply = outbox_as(user(), server, "ListUndelivered")
     assert (status, reply["__type"]) == (400, "AccessDeniedException")
     # The same by command.
@@ -176,9 +171,9 @@ def test_dead_letters_wait_in_the_outbox_for_the_queue(server, lambdas, iam, fun
     assert "NO_RESOURCE: " in lines[start + 5]
     sent = m.run("outbox", "redrive", letter["Id"], "--data", server.data)
     assert sent.stdout == "sent again: 1\n"
-    m.until(lambda: metric(server, "deliveries_buried_total") == before + 3, "it is set aside once more")
+    m.until(lambda: server.metric("deliveries_buried_total") == before + 3, "it is set aside once more")
     assert m.run("outbox", "redrive", "--to", queue, "--data", server.data).stdout == "sent again: 1\n"
-    m.until(lambda: metric(server, "deliveries_buried_total") == before + 4, "and again")
+    m.until(lambda: server.metric("deliveries_buried_total") == before + 4, "and again")
     missing = m.run("outbox", "redrive", "nobody", "--data", server.data, check=False)
     assert missing.returncode == 1 and "no delivery of this id" in missing.stderr
     for wrong in ([], ["--all", "one"]):
@@ -197,7 +192,7 @@ def test_the_outbox_is_listed_in_pages_and_for_its_account_alone(fresh):
         events.put_targets(Rule="r", Targets=[{"Id": str(n), "Arn": arn} for n, arn in enumerate(arns)])
         entry = {"Source": "x", "DetailType": "t", "Detail": "{}"}
         events.put_events(Entries=[entry, entry])
-    m.until(lambda: metric(server, "deliveries_set_aside") == 12, "all are set aside")
+    m.until(lambda: server.metric("deliveries_set_aside") == 12, "all are set aside")
 
     def listed(key, size):
         found, token = [], {}

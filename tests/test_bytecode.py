@@ -231,12 +231,6 @@ def test_the_cache_may_go_and_a_kill_leaves_nothing_half(fresh):
     m.until(lambda: not list(cache(server).glob("draft-*")), "no draft is left")
 
 
-def waiting(server):
-    """How many sandboxes were made ahead."""
-    text = server.request("GET", "/_/metrics")[2].decode()
-    return int(re.search(r"^mayfly_sandboxes_waiting (\d+)", text, re.M)[1])
-
-
 def test_an_import_that_waits_for_its_call_is_like_any_other(server, function):
     files = {
         "outer/__init__.py": """
@@ -288,9 +282,9 @@ def handler(event, context):
     # One that waits has its slot before the other, which is executed, has been called.
     for variables in ({"WAITS": "1"}, {"PYTHONDONTWRITEBYTECODE": "1"}):
         for more in ({}, {"FAILS": "1"}):
-            before = waiting(server)
+            before = server.metric("sandboxes_waiting")
             renew(one, **variables, **more)
-            m.until(lambda before=before: waiting(server) >= before, "a sandbox waits")
+            m.until(lambda before=before: server.metric("sandboxes_waiting") >= before, "a sandbox waits")
             found.append(one.call({})["payload"])
     works, fails, works_executed, fails_executed = found
     assert works == works_executed

@@ -1,7 +1,6 @@
 """What goes out of the server is counted, and in the log, whoever wanted it: functions or API destinations."""
 
 import json
-import re
 
 import pytest
 
@@ -9,11 +8,6 @@ import mayfly as m
 from endpoint import Endpoint
 
 EVENTS_TRUST = m.LAMBDA_TRUST.replace("lambda.", "events.")
-
-
-def measure(server, name):
-    text = server.request("GET", "/_/metrics")[2].decode()
-    return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE)[1])
 
 
 def logged(server, *words):
@@ -31,13 +25,13 @@ except OSError as error:
     return type(error).__name__
 """)
     first, second = f"{m.name('db')}.example.com", f"{m.name('db')}.example.com"
-    failed = measure(server, "outbound_names_failed_total")
+    failed = server.metric("outbound_names_failed_total")
     for name in (first, first, second):
         assert one.call(name)["payload"] == "gaierror"
     for name in (first, second):
         (line,) = m.until(lambda name=name: logged(server, name), "the name is in the log")
         assert one.name in line and "the internet is closed to it" in line
-    assert measure(server, "outbound_names_failed_total") >= failed + 3
+    assert server.metric("outbound_names_failed_total") >= failed + 3
 
 
 @pytest.fixture
@@ -71,10 +65,10 @@ def test_connections_to_api_destinations_are_counted_and_logged(fresh, endpoint)
         )["ApiDestinationArn"]
         events.put_rule(Name=name, EventPattern=json.dumps({"source": [name]}))
         events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": destination, "RoleArn": role}])
-        before = measure(server, f"outbound_connections_{count}_total")
+        before = server.metric(f"outbound_connections_{count}_total")
         events.put_events(Entries=[{"Source": name, "DetailType": "t", "Detail": "{}"}])
         (line,) = m.until(lambda host=host: logged(server, "own connection", host), "the decision is in the log")
         assert why in line and str(port) in line
-        assert measure(server, f"outbound_connections_{count}_total") == before + 1
+        assert server.metric(f"outbound_connections_{count}_total") == before + 1
     m.until(lambda: len(endpoint.requests) == 1, "the open one was called")
     assert logged(server, "s3cret") == []

@@ -3,7 +3,6 @@
 import datetime
 import json
 import random
-import re
 import time
 
 import pytest
@@ -194,19 +193,14 @@ def test_kills_around_due_ticks_lose_none_and_double_none(fresh, kills, each, ca
         return ran
 
     m.until(lambda: ticks().keys() == made, f"all came (seed {seed})")
-    m.until(lambda: measure(server, "deliveries_waiting") == 0, "the outbox is empty")
+    m.until(lambda: server.metric("deliveries_waiting") == 0, "the outbox is empty")
     ran = ticks()
     assert all(len(set(found)) == 1 for found in ran.values()), (seed, ran)
-    assert measure(server, "deliveries_set_aside") == 0
+    assert server.metric("deliveries_set_aside") == 0
     left = {schedule["Name"] for schedule in scheduler.list_schedules()["Schedules"]}
     assert left == {f"s{kill}-{number}" for kill in range(kills) for number in range(0, each, 2)}
     with capsys.disabled():
         print(f"\n{len(made)} ticks, {kills} kills, none lost; {sum(map(len, ran.values())) - len(made)} repeats")
-
-
-def measure(server, name):
-    text = server.request("GET", "/_/metrics")[2].decode()
-    return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE)[1])
 
 
 def test_a_call_of_a_universal_target_is_an_event_too(server, scheduler, iam, logs, function):

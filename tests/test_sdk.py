@@ -69,10 +69,6 @@ class Place:
             self.functions[runtime] = self.function(runtime, CALLS)
         return self.functions[runtime]
 
-    def metric(self, name):
-        text = self.server.request("GET", "/_/metrics")[2].decode()
-        return int(re.search(rf"^mayfly_{name} (\d+)$", text, re.MULTILINE).group(1))
-
 
 @pytest.fixture(scope="module")
 def place():
@@ -122,7 +118,7 @@ def lambda_handler(event, context):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_the_sdk_reaches_this_server_as_the_role(place, runtime, hard):
     function = place.sdk(runtime)
-    before = place.metric("aws_connections_redirected_total")
+    before = place.server.metric("aws_connections_redirected_total")
     group = m.name("/made/by")
     reply = function.call({"hard": hard, "group": group})
     assert "FunctionError" not in reply, (reply["payload"], reply["log"])
@@ -142,7 +138,7 @@ def test_the_sdk_reaches_this_server_as_the_role(place, runtime, hard):
     else:
         assert re.fullmatch(r"https://sts\.(us-east-1\.)?amazonaws\.com", said["endpoint"])
         assert said["logs"] == "https://logs.us-east-1.amazonaws.com"
-        assert place.metric("aws_connections_redirected_total") > before
+        assert place.server.metric("aws_connections_redirected_total") > before
         told = place.server.log.read_text()
         assert re.search(r'a name of AWS.s is answered here.* name="sts\.(us-east-1\.)?amazonaws\.com"', told)
         assert f'a connection to AWS is answered here function="{function.name}"' in told

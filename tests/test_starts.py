@@ -326,11 +326,6 @@ def test_a_restored_function_has_the_variables_that_its_user_set(function):
     assert reply["payload"] == list(given.values())
 
 
-def templates(server):
-    text = server.request("GET", "/_/metrics")[2].decode()
-    return int(re.search(r"^mayfly_templates (\d+)$", text, re.MULTILINE).group(1))
-
-
 MADE_ONCE = """
 import os, uuid
 MADE = str(uuid.uuid4())
@@ -392,11 +387,11 @@ def test_templates_end_at_once(fresh):
         client.get_waiter("function_updated_v2").wait(FunctionName="snapped")
         assert client.publish_version(FunctionName="snapped")["Version"] == number
         client.get_waiter("published_version_active").wait(FunctionName="snapped", Qualifier=number)
-    assert templates(server) == 2
+    assert server.metric("templates") == 2
     client.delete_function(FunctionName="snapped", Qualifier="1")
-    assert templates(server) == 1
+    assert server.metric("templates") == 1
     client.delete_function(FunctionName="snapped")
-    assert templates(server) == 0
+    assert server.metric("templates") == 0
 
 
 def test_a_template_without_snap_start(fresh):
@@ -421,7 +416,7 @@ def test_a_template_without_snap_start(fresh):
 
     # The first call asks for the template and does not wait for it.
     call()
-    m.until(lambda: templates(server) == 1, "the template is there")
+    m.until(lambda: server.metric("templates") == 1, "the template is there")
     replies = []
     threads = [threading.Thread(target=lambda: replies.append(call(1))) for _ in range(3)]
     for thread in threads:
@@ -434,8 +429,8 @@ def test_a_template_without_snap_start(fresh):
 
     client.update_function_code(FunctionName="asks", ZipFile=m.zipped({"lambda_function.py": MADE_ONCE + "\n"}))
     client.get_waiter("function_updated_v2").wait(FunctionName="asks")
-    m.until(lambda: templates(server) == 0, "the old code's template is gone")
+    m.until(lambda: server.metric("templates") == 0, "the old code's template is gone")
     call()
-    m.until(lambda: templates(server) == 1, "the new code's template is there")
+    m.until(lambda: server.metric("templates") == 1, "the new code's template is there")
     client.tag_resource(Resource=arn, Tags={"mayfly:template": "false"})
-    assert templates(server) == 0
+    assert server.metric("templates") == 0

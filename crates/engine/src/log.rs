@@ -442,8 +442,7 @@ impl Log {
 
     fn record_at(&self, at: Timestamp, level: LogLevel, kind: &str, record: &Value) {
         if level >= self.config.system_level {
-            let time = format!("{at:.3}");
-            let text = json!({"time": time, "type": kind, "record": record}).to_string() + "\n";
+            let text = json!({"time": iso(at), "type": kind, "record": record}).to_string() + "\n";
             self.platform_at(at, text);
         }
     }
@@ -750,5 +749,9 @@ pub(crate) fn now_ms() -> i64 {
 
 /// Now, as AWS writes it.
 pub(crate) fn iso_now() -> String {
-    format!("{:.3}", Timestamp::now())
+    iso(Timestamp::now())
+}
+
+fn iso(at: Timestamp) -> String {
+    format!("{at:.3}")
 }

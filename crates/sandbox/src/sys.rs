@@ -162,7 +162,7 @@ pub(crate) fn leave_memory_at_exec() -> io::Result<()> {
     };
     extern "C" fn take_down(_: *mut libc::c_void) -> libc::c_int {
         // SAFETY: of our memory they only read `HERE` and constants. What fails would set `errno`, which is that of the process
-        // that started us: that are only the waits, when it has gone.
+        // that started us: only the waits can, when it has gone.
         unsafe {
             libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0);
             let policy: libc::sched_param = std::mem::zeroed();
