@@ -8,7 +8,7 @@ import pytest
 
 import mayfly as m
 from conftest import Function, make_role
-from test_starts import SNAP_START, templates
+from test_starts import SNAP_START
 
 
 class Bench:
@@ -174,10 +174,10 @@ def test_an_init_that_fails(bench, code, why):
 
 
 def test_templates_end_with_their_version_and_the_tag_asks_for_one(bench):
-    before = templates(bench.server)
+    before = bench.server.metric("templates")
     one = bench.function(HOOKS, Environment=GOOD, Tags={"mayfly:template": "true"})
     one.call({})
-    m.until(lambda: templates(bench.server) == before + 1, "the template is there")
+    m.until(lambda: bench.server.metric("templates") == before + 1, "the template is there")
     restored = [reply["payload"] for reply in at_once(one, 3) if "\tRestore Duration: " in reply["log"]]
     assert len({found["made"] for found in restored}) == 1 and len(restored) >= 2
     for found in restored:
@@ -186,7 +186,7 @@ def test_templates_end_with_their_version_and_the_tag_asks_for_one(bench):
         assert found["kinds"] == ["snap-start", "on-demand"]
     one.client.update_function_code(FunctionName=one.name, ZipFile=m.zipped({"app.py": HOOKS + "\n"}))
     one.client.get_waiter("function_updated_v2").wait(FunctionName=one.name)
-    m.until(lambda: templates(bench.server) == before, "the old code's template is gone")
+    m.until(lambda: bench.server.metric("templates") == before, "the old code's template is gone")
     assert one.call({})["payload"]["made"] != restored[0]["made"]
 
 
@@ -346,10 +346,10 @@ def lambda_handler(event, context):
 
 
 def test_a_template_that_does_not_confine_its_forks_is_given_up(bench):
-    before = templates(bench.server)
+    before = bench.server.metric("templates")
     one, version, _ = bench.snapped(LIAR)
     for _ in range(2):
         assert one.call({}, Qualifier=version)["payload"] == ["0" * 16]
     assert m.until(lambda: bench.lines(one, '"the way out"'), "init has run")
     assert bench.lines(one, "RESTORE_START") == []
-    assert templates(bench.server) == before
+    assert bench.server.metric("templates") == before
