@@ -435,7 +435,7 @@ impl Sandbox {
         }
         if memory != memory_before {
             // The distance to the old limit said when to look.
-            inner.look.store(0, Ordering::Release);
+            inner.look.store(warden::soon(), Ordering::Release);
             self.host.shared.warden.wake(inner);
         }
         if late.mounts.is_empty() && tmp == tmp_before {
@@ -512,6 +512,7 @@ impl Sandbox {
     /// Something runs in it from here on.
     pub(crate) fn started(&self) {
         self.inner.idle.store(false, Ordering::Release);
+        self.inner.look.fetch_max(warden::soon(), Ordering::AcqRel);
         self.host.shared.warden.wake(&self.inner);
     }
 

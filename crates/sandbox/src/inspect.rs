@@ -4,7 +4,6 @@
 //! asked of the kernel: that the process is in every namespace of the one sandbox, has the user that functions have
 //! there, and has no right left and no way to get one.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -39,7 +38,8 @@ pub(crate) fn inspect(
             return Err(format!("it is not in the sandbox's {name} namespace"));
         }
     }
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).map_err(text);
+    let read =
+        |name: &str| crate::sys::read_file(format!("/proc/{pid}/{name}").as_ref()).map_err(text);
     let status = read("status")?;
     let user = mapped(&read("uid_map")?, rootfs::USER).ok_or("no user is mapped")?;
     let group = mapped(&read("gid_map")?, rootfs::GROUP).ok_or("no group is mapped")?;

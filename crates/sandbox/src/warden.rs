@@ -207,6 +207,11 @@ fn until_look(may_grow_bytes: u64, all: usize) -> u64 {
     (may_grow_bytes / GROWTH_BYTES_PER_MS).clamp(least, LOOK_MAX_MS)
 }
 
+/// When to look at what has begun just now, or has got another limit: not while somebody waits for it to begin.
+pub(crate) fn soon() -> u64 {
+    now() + LOOK_MIN_MS
+}
+
 /// Milliseconds since the first time it was asked.
 fn now() -> u64 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
