@@ -370,6 +370,9 @@ class Template(object):
         # The children's ends are kept above all else, with room below for what comes with an order, so that a child can close
         # them all at once.
         self.ends_from = self.ends_to = max(open_descriptors()) + 1 + FDS_MAX
+        pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        away = [self.put_away(end.detach()) for end in pair]
+        self.mirror = [_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, end) for end in away]
         fill(self.kernel.ctypes)
         self.say(ready={"resumes": resumes})
         while True:
@@ -377,21 +380,19 @@ class Template(object):
                 # Children that ended; `reap` has been called.
                 os.read(self.woken, WAKES_MAX)
                 continue
-            room = _socket.CMSG_SPACE(4 * FDS_MAX)
-            data, ancillary, _flags, _from = self.channel.recvmsg(ORDER_BYTES, room, MSG_CMSG_CLOEXEC)
-            if not data:
+            order, fds = receive_order(self.channel)
+            if not order:
                 os._exit(0)  # The host is gone, or wants no more of us.
-            fds = descriptors(ancillary)
             try:
-                end = self.kernel.duplicate(fds[END], self.ends_from)
-                os.close(fds[END])
-                fds[END], self.ends_to = end, max(self.ends_to, end + 1)
+                if len(fds) < DOMAIN:
+                    raise OSError("there are no more descriptors")
+                fds[END] = self.put_away(fds[END])
                 self.kernel.enter(fds[PIDS], CLONE_NEWPID)
                 pid = os.fork()
                 if pid == 0:
                     try:
                         self.become_child(fds)
-                        return data == AHEAD
+                        return order == AHEAD
                     except BaseException as error:
                         os.write(fds[OUTPUT], ("a fork did not get into its sandbox: %r\n" % (error,)).encode("utf-8"))
                         os._exit(1)
@@ -400,6 +401,29 @@ class Template(object):
                 os.write(2, ("a template did not fork: %r\n" % (error,)).encode("utf-8"))
             for fd in fds:
                 os.close(fd)
+            if not events.poll(0):
+                self.rehearse()
+
+    def put_away(self, fd):
+        """Moves a descriptor to where no child keeps it."""
+        away = self.kernel.duplicate(fd, self.ends_from)
+        os.close(fd)
+        self.ends_to = max(self.ends_to, away + 1)
+        return away
+
+    def rehearse(self):
+        """All memory is shared with the child now. What the next order will write to is copied before that comes."""
+        here, there = self.mirror
+        like_order = here.fileno().to_bytes(4, sys.byteorder) * (DOMAIN + 1)
+        fds = []
+        try:
+            here.sendmsg([AHEAD], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, like_order)])
+            _order, fds = receive_order(there)
+            fds.append(self.kernel.duplicate(fds[END], self.ends_from))
+        except (IndexError, OSError):
+            pass  # There are no more descriptors. That is for the next order to find out.
+        for fd in fds:
+            os.close(fd)
 
     def reap(self, _number, _frame):
         while True:
@@ -423,6 +447,8 @@ class Template(object):
         os.close(self.woken)
         os.close(self.wakes)
         os.setsid()
+        for end in self.mirror:
+            end.detach()
         os.closerange(self.ends_from, self.ends_to)
         self.channel.close()
         os.dup2(fds[OUTPUT], 1)
@@ -470,10 +496,13 @@ class Template(object):
         self.leftovers.restore()
 
 
-def descriptors(ancillary):
+def receive_order(channel):
+    """What the host wants, and the descriptors that come with it."""
+    room = _socket.CMSG_SPACE(4 * FDS_MAX)
+    order, ancillary, _flags, _from = channel.recvmsg(ORDER_BYTES, room, MSG_CMSG_CLOEXEC)
     fds = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             for at in range(0, len(data) - 3, 4):
                 fds.append(int.from_bytes(data[at:at + 4], sys.byteorder))
-    return fds
+    return order, fds
