@@ -114,6 +114,7 @@ impl Inner {
                 let Some(_running) = self.initialising.begin(&spec.key) else {
                     return Ok(());
                 };
+                self.engine.expect(&spec);
                 self.engine.prepare(spec).await
             }
             Err(why) => Err(Unprepared::Refused(engine::Refusal::NoRuntime(why))),

@@ -1,6 +1,6 @@
 //! Functions and layers in memory, and the one way to change them: edit a copy, write it with compare-and-swap, show it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use engine::FunctionSpec;
@@ -65,6 +65,18 @@ impl Function {
         }
     }
 
+    /// What is likely to be called: what aliases name, what was published last, and the function itself. Others are when
+    /// somebody does.
+    fn likely(&self) -> impl Iterator<Item = &Arc<FunctionSpec>> {
+        let aliases = self.record.aliases.values();
+        let named = aliases.flat_map(|alias| alias.weights.keys().chain([&alias.version]));
+        let named = named.filter_map(|version| version_number(version));
+        let last = self.record.versions.last_key_value();
+        let numbers: BTreeSet<u64> = named.chain(last.map(|(number, _)| *number)).collect();
+        let versions = numbers.into_iter().map(Some).chain([None]);
+        versions.filter_map(|version| self.runnable(version)?.as_ref().ok())
+    }
+
     /// Whether this version's environments begin where an init at publishing ended.
     pub(crate) fn has_snap_start(&self, version: Option<u64>) -> bool {
         let content = version.and_then(|number| self.version(number));
@@ -94,10 +106,15 @@ impl Inner {
             let version: VersionRecord = record::decode(&entry.value)?;
             contents.insert(key, Arc::new(version.content));
         }
+        let mut records: Vec<(String, u64, FunctionRecord)> = Vec::new();
         for (key, entry) in self.kv.scan_all(FUNCTIONS).await? {
+            records.push((key, entry.revision, record::decode(&entry.value)?));
+        }
+        // The engine makes most ready of what it hears of last.
+        records.sort_by_key(|(_, _, record)| record.latest.modified_ms);
+        for (key, revision, record) in records {
             let (at, name) = read_key(FUNCTIONS, &key)
                 .ok_or_else(|| Error::Internal(format!("a record has the odd key {key}")))?;
-            let record: FunctionRecord = record::decode(&entry.value)?;
             let mut own = HashMap::new();
             for version in record.versions.values() {
                 let key = version_key(&at, &name, &record.id, &version.content);
@@ -106,7 +123,7 @@ impl Inner {
                     .ok_or_else(|| Error::Internal(format!("the version {key} is missing")))?;
                 own.insert(version.content.clone(), content);
             }
-            self.show(&at, &name, record, entry.revision, own, None);
+            self.show(&at, &name, record, revision, own, None);
         }
         for orphan in contents.into_keys() {
             self.kv.delete(&orphan, Expect::Any).await?;
@@ -328,6 +345,9 @@ impl Inner {
         });
         self.functions
             .install(at, name, stored, Some(Arc::clone(&function)));
+        for spec in function.likely() {
+            self.engine.expect(spec);
+        }
         self.tell_change();
         function
     }

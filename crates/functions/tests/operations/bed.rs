@@ -147,6 +147,8 @@ pub struct Recorder {
     /// What the next invocations come to, first one first; then success.
     pub script: Mutex<Vec<Script>>,
     pub specs: Mutex<Vec<Arc<FunctionSpec>>>,
+    /// Functions and versions that may be called, as they were heard of.
+    pub expected: Mutex<Vec<(String, String)>>,
     pub told: tokio::sync::Notify,
 }
 
@@ -205,6 +207,10 @@ impl Executor for Recorder {
                 },
             })
         })
+    }
+    fn expect(&self, spec: &Arc<FunctionSpec>) {
+        let expected = (spec.name.clone(), spec.version.clone());
+        self.expected.lock().unwrap().push(expected);
     }
     fn prepare(&self, spec: Arc<FunctionSpec>) -> Preparing<'_> {
         Box::pin(async move {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::bed::{Bed, base64, zip};
@@ -129,4 +131,32 @@ async fn what_a_crash_left_over_is_removed() {
             .status,
         200
     );
+}
+
+/// What was changed last comes last, so that it does not make way for others; old versions without an alias do not come at all.
+#[tokio::test]
+async fn after_a_restart_what_is_likely_to_be_called_is_expected() {
+    let bed = Bed::new().await;
+    bed.hello().await;
+    for text in ["one", "two", "three", "four"] {
+        bed.new_code(text).await;
+        bed.publish().await;
+    }
+    let alias = json!({ "Name": "prod", "FunctionVersion": "2", "RoutingConfig": { "AdditionalVersionWeights": { "1": 0.5 } } });
+    bed.post("/2015-03-31/functions/hello/aliases", alias)
+        .await
+        .ok();
+    bed.clock.advance(Duration::from_secs(1));
+    bed.create_with(json!({ "FunctionName": "after" }))
+        .await
+        .ok();
+    bed.active("after").await;
+    let bed = bed.restart().await;
+    let expected = bed.recorder.expected.lock().unwrap().clone();
+    let of = |name: &str, versions: &[&str]| -> Vec<(String, String)> {
+        let named = |version: &&str| (name.to_owned(), (*version).to_owned());
+        versions.iter().map(named).collect()
+    };
+    let hello = of("hello", &["1", "2", "4", "$LATEST"]);
+    assert_eq!(expected, [hello, of("after", &["$LATEST"])].concat());
 }
