@@ -25,6 +25,11 @@ pub(crate) fn external_extensions(layers: Option<&Path>) -> Vec<String> {
     names
 }
 
+/// Whether other programs start before its runtime does.
+pub(crate) fn has_extensions(spec: &FunctionSpec) -> bool {
+    !external_extensions(spec.layers.as_deref()).is_empty()
+}
+
 /// What executes the function. A wrapper script comes first for managed runtimes
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-modify.html>).
 pub(crate) fn runtime_argv(spec: &FunctionSpec) -> Result<Vec<String>, Failure> {

@@ -16,6 +16,7 @@ mod grant;
 mod handle;
 mod http;
 mod invoke;
+mod kind;
 mod launch;
 mod log;
 mod parked;
@@ -41,10 +42,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytecode::Bytecode;
+use kind::Kind;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use shared::Shared;
-use slots::{Kind, Slots};
+use slots::Slots;
 use tokio::sync::oneshot;
 
 pub use egress::{Cidr, EGRESS_PORTS_DEFAULT, EGRESS_PORTS_MAX, EgressConfig, EgressCounts, NoWay};

@@ -80,7 +80,7 @@ impl Shared {
             pressed: AtomicBool::new(false),
             capacity: Capacity::new(config.environments_max, config.memory_mb_max),
             egress: Arc::new(Egress::new(&config, events.clone())),
-            slots: Slots::new(config.memory_mb_max),
+            slots: Slots::new(&config),
             config,
             host,
             events,
@@ -110,7 +110,7 @@ impl Shared {
         self.config.clock.now()
     }
 
-    fn keeping(&self) -> Keeping {
+    pub(crate) fn keeping(&self) -> Keeping {
         Keeping {
             fixed: self.config.idle_timeout,
             scarce: self.capacity.is_scarce() || self.pressed.load(Ordering::Acquire),

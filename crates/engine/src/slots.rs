@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,23 +25,25 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::Config;
 use crate::demand::Demand;
-use crate::launch::{TASK_ROOT, external_extensions, runtime_argv};
+use crate::kind::{Kind, Owner, is_of};
+use crate::launch::{TASK_ROOT, has_extensions, runtime_argv};
 use crate::log::{Pipes, Readers};
-use crate::parked::{Briefing, Call, Knowledge, Parked};
+use crate::parked::{Call, Parked};
 use crate::plan::{late, plan};
 use crate::process::Process;
-use crate::runtimes::Runtime;
 use crate::shared::Shared;
-use crate::spec::{FunctionSpec, Initialization, NetworkPolicy};
+use crate::spec::{FunctionSpec, Initialization};
 use crate::templates::Template;
-use crate::variables::{binds_at_start, parked_variables};
-use crate::zygotes::Zygotes;
+use crate::variables::parked_variables;
 
-/// Most slots that wait, of all kinds together. Those of versions that were not used for longest make way for others.
-const SLOTS_MAX: usize = 96;
-/// What an interpreter that waits takes, roughly, and the part of the memory budget that all of them may take.
-const SLOT_MB: u64 = 16;
+/// Most slots that wait, of all kinds together: each has two processes and some twenty descriptors. Those of versions that
+/// were not used for longest make way for others.
+const SLOTS_MAX: usize = 512;
+/// What one takes whose process is forked, roughly, with what the kernel has of it; and the part of the memory budget that
+/// all of them may take.
+const SLOT_MB: u64 = 4;
 const SLOTS_BUDGET_DIVISOR: u64 = 8;
 /// Making slots waits for quiet, but not longer than this for each.
 const QUIET_LIMIT: Duration = Duration::from_millis(250);
@@ -50,164 +52,18 @@ const QUIET_TICK: Duration = Duration::from_millis(2);
 const PARK_LIMIT: Duration = Duration::from_secs(60);
 /// After a failure no slot of that kind is made for this long.
 const FAILURE_REST: Duration = Duration::from_secs(30);
+/// What a function has for whom nothing is said.
+const MEMORY_MB_DEFAULT: u32 = 128;
 /// Kinds remembered; more than there are runtimes, templates and versions with slots.
-const KINDS_MAX: usize = 512;
+const KINDS_MAX: usize = 2048;
 /// The part of them that may be furnished for versions; the one used least lately makes way.
 const FURNISHED_DIVISOR: usize = 2;
 /// The part of them that are bare before others that were used less lately.
 const BARE_DIVISOR: usize = 8;
-/// A version that was not used for so long has none any more.
+/// Where memory is short, a version that was not used for so long has none any more.
 const VERSION_MEMORY: Duration = Duration::from_secs(3600);
 /// Where an interpreter that waits finds its connection to the Runtime API, if it was executed.
 const CHANNEL_FD: i32 = 4;
-
-/// What slots have in common with a function that fits them.
-#[derive(Clone)]
-pub(crate) struct Kind {
-    runtime: Arc<Runtime>,
-    network: NetworkPolicy,
-    /// With an interpreter that waits.
-    parked: bool,
-    /// Which has loaded AWS's SDK.
-    sdk: bool,
-    /// Without it yet: what a fork that a call waits for finds ready.
-    bare: bool,
-    owner: Owner,
-}
-
-/// Whom the slots of a kind are for.
-#[derive(Clone)]
-enum Owner {
-    Anybody,
-    /// One version, whose files they have.
-    Version(Arc<FunctionSpec>),
-    /// One version, of whose template they are forks.
-    Template(Arc<FunctionSpec>, Arc<Template>),
-}
-
-impl Kind {
-    /// The slots that a function fits. What its own variables change when an interpreter starts cannot be parked.
-    pub(crate) fn of(zygotes: &Zygotes, spec: &FunctionSpec) -> Kind {
-        let variables = spec.platform_env.iter().chain(&spec.env);
-        let parked = spec.runtime.waiting.is_some()
-            && !variables.map(|(name, _)| name.as_str()).any(binds_at_start);
-        Kind {
-            runtime: spec.runtime.clone(),
-            network: spec.network,
-            parked,
-            sdk: parked && zygotes.suits_sdk(spec),
-            bare: false,
-            owner: Owner::Anybody,
-        }
-    }
-
-    /// Of the slots that a version fits, those that are furnished for it; one with a template needs none.
-    pub(crate) fn furnished(&self, spec: &Arc<FunctionSpec>) -> Option<Kind> {
-        (!spec.wants_template()).then(|| self.for_version(spec))
-    }
-
-    /// Of the slots that a version fits, those with its files.
-    fn for_version(&self, spec: &Arc<FunctionSpec>) -> Kind {
-        Kind {
-            owner: Owner::Version(spec.clone()),
-            ..self.clone()
-        }
-    }
-
-    /// The forks of a version's template.
-    pub(crate) fn of_template(spec: &Arc<FunctionSpec>, template: Arc<Template>) -> Kind {
-        Kind {
-            runtime: spec.runtime.clone(),
-            network: spec.network,
-            parked: true,
-            sdk: false,
-            bare: false,
-            owner: Owner::Template(spec.clone(), template),
-        }
-    }
-
-    /// The bare slots that its own can be made of, if forks can. They have no files of a version but a template's.
-    pub(crate) fn bare(&self) -> Option<Kind> {
-        let owner = match &self.owner {
-            Owner::Version(_) => Owner::Anybody,
-            other => other.clone(),
-        };
-        (self.parked && self.runtime.forks).then(|| Kind {
-            bare: true,
-            owner,
-            ..self.clone()
-        })
-    }
-
-    /// What the interpreter of a slot of this name is told, ahead or for a call.
-    fn briefing(&self, name: &str, call: Option<Call<'_>>) -> Briefing {
-        match (&self.owner, call) {
-            (Owner::Version(spec), None) => Briefing::furnished(spec),
-            // Extensions start before it does.
-            (Owner::Version(spec), Some(_)) if has_extensions(spec) => {
-                Briefing::none(Knowledge::Nothing)
-            }
-            (Owner::Version(spec), Some(_)) => {
-                Briefing::whole(spec, name, call, Knowledge::Nothing)
-            }
-            (Owner::Anybody, _) => Briefing::none(Knowledge::Nothing),
-            // Its template has them, or what init made of them.
-            (Owner::Template(spec, template), _) if call.is_some() || template.resumes => {
-                Briefing::whole(spec, name, call, Knowledge::Function)
-            }
-            (Owner::Template(..), _) => Briefing::none(Knowledge::Function),
-        }
-    }
-
-    fn template(&self) -> Option<&Arc<Template>> {
-        match &self.owner {
-            Owner::Template(_, template) => Some(template),
-            _ => None,
-        }
-    }
-
-    /// The version whose files its slots have.
-    fn version(&self) -> Option<&Arc<FunctionSpec>> {
-        match &self.owner {
-            Owner::Anybody => None,
-            Owner::Version(spec) | Owner::Template(spec, _) => Some(spec),
-        }
-    }
-
-    fn is_furnished(&self) -> bool {
-        matches!(self.owner, Owner::Version(_))
-    }
-
-    fn is_retired(&self) -> bool {
-        let template = self.template();
-        template.is_some_and(|template| template.retired.load(Ordering::Acquire))
-    }
-
-    fn key(&self) -> String {
-        let Kind {
-            runtime,
-            network,
-            parked,
-            sdk,
-            bare,
-            owner,
-        } = self;
-        match owner {
-            Owner::Anybody => format!(
-                "{}/{}/{network:?}/{parked}/{sdk}/{bare}",
-                runtime.id, runtime.digest
-            ),
-            Owner::Version(spec) => format!("{VERSION_KEY}{}", spec.key),
-            Owner::Template(spec, _) if *bare => format!("{BARE_KEY}{}", spec.key),
-            Owner::Template(spec, _) => format!("{TEMPLATE_KEY}{}", spec.key),
-        }
-    }
-}
-
-/// What the keys of kinds that belong to a version begin with.
-const VERSION_KEY: &str = "version:";
-const TEMPLATE_KEY: &str = "template:";
-const BARE_KEY: &str = "bare:";
 
 /// A slot for an environment, with the files of its version: one that waits, or a new one. What a template cannot give is made without it. Environments
 /// that are provisioned run init themselves, as on AWS.
@@ -233,7 +89,12 @@ pub(crate) async fn slot_for(
     let own = kind.for_version(spec);
     let furnished = Some(&own).filter(|_| !spec.wants_template());
     let furnished = furnished.and_then(|kind| shared.slots.take(kind));
-    if let Some(slot) = furnished.or_else(|| shared.slots.take(&kind)) {
+    let anybodys = || {
+        let usual = &shared.slots.usual_memory_mb;
+        usual.store(spec.memory_mb, Ordering::Relaxed);
+        shared.slots.take(&kind)
+    };
+    if let Some(slot) = furnished.or_else(anybodys) {
         return slot.furnish(shared, spec, Some(call)).await;
     }
     let kind = own;
@@ -321,9 +182,10 @@ impl Slot {
             None => shared.host.clone(),
         };
         let missing = version.map(|spec| late(shared, spec));
-        if let Some(missing) = &missing {
-            (plan.memory_bytes, plan.tmp_bytes) = (missing.memory_bytes, missing.tmp_bytes);
-        }
+        (plan.memory_bytes, plan.tmp_bytes) = match &missing {
+            Some(missing) => (missing.memory_bytes, missing.tmp_bytes),
+            None => (shared.slots.usual_memory_bytes(), plan.tmp_bytes),
+        };
         let made = tokio::task::spawn_blocking(move || {
             let sandbox = host.create(plan)?;
             missing.map_or(Ok(()), |missing| sandbox.attach(missing))?;
@@ -548,8 +410,11 @@ impl Slot {
 
 /// The slots that wait.
 pub(crate) struct Slots {
-    /// Most of them, of all kinds together.
+    /// Most of them, of all kinds together, if all were forked ([`Kind::weight`]).
     most: usize,
+    zygotes: bool,
+    /// The memory of the function that took one for anybody last: its successor needs no other limit as long as the next is alike.
+    usual_memory_mb: AtomicU32,
     shelves: Mutex<HashMap<String, Shelf>>,
     /// Those of versions that made way for others.
     unwanted: Mutex<Vec<Slot>>,
@@ -563,6 +428,7 @@ pub(crate) struct Slots {
 /// Those of one kind.
 struct Shelf {
     kind: Kind,
+    weight: usize,
     ready: Vec<Slot>,
     demand: Demand,
     used: Instant,
@@ -582,10 +448,12 @@ impl Shelf {
 
 impl Slots {
     /// None yet, and never more than an eighth of the memory budget of environments.
-    pub(crate) fn new(memory_mb_max: u64) -> Slots {
-        let budget = memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
+    pub(crate) fn new(config: &Config) -> Slots {
+        let budget = config.memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
         Slots {
             most: SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX)),
+            zygotes: config.zygotes,
+            usual_memory_mb: AtomicU32::new(MEMORY_MB_DEFAULT),
             shelves: Mutex::default(),
             unwanted: Mutex::default(),
             wanted: Notify::new(),
@@ -636,21 +504,24 @@ impl Slots {
         kind: &Kind,
         now: Instant,
     ) -> Option<&'a mut Shelf> {
-        let key = kind.key();
+        let (key, weight) = (kind.key(), kind.weight(self.zygotes));
         if !shelves.contains_key(&key) {
             let furnished = |shelf: &Shelf| shelf.kind.is_furnished();
-            if kind.is_furnished()
-                && shelves.values().filter(|shelf| furnished(shelf)).count()
-                    >= self.most / FURNISHED_DIVISOR
-            {
-                self.make_way(shelves, furnished);
-            }
+            let there = |shelves: &HashMap<String, Shelf>| -> usize {
+                let these = shelves.values().filter(|shelf| furnished(shelf));
+                these.map(|shelf| shelf.weight).sum()
+            };
+            while kind.is_furnished()
+                && there(shelves) + weight > self.most / FURNISHED_DIVISOR
+                && self.make_way(shelves, furnished)
+            {}
             if shelves.len() >= KINDS_MAX {
                 return None;
             }
         }
         let shelf = shelves.entry(key).or_insert_with(|| Shelf {
             kind: kind.clone(),
+            weight,
             ready: Vec::new(),
             demand: Demand::new(now),
             used: now,
@@ -658,6 +529,22 @@ impl Slots {
         });
         shelf.used = now;
         Some(shelf)
+    }
+
+    /// Has these make way until there is room for so much more; false when they do not suffice.
+    fn make_room(
+        &self,
+        shelves: &mut HashMap<String, Shelf>,
+        weight: usize,
+        of_these: impl Fn(&Shelf) -> bool,
+    ) -> bool {
+        let taken = |shelf: &Shelf| shelf.ready.len() * shelf.weight;
+        while shelves.values().map(taken).sum::<usize>() + weight > self.most {
+            if !self.make_way(shelves, &of_these) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Gives up what there is for the version that was used least lately of these; false when there is none. Bare slots make way first
@@ -695,7 +582,9 @@ impl Slots {
                 () = stop.cancelled() => break,
                 () = slots.wanted.notified() => {}
                 // Demand falls by itself, and rests after failures end.
-                () = tokio::time::sleep(FAILURE_REST) => dispose(slots.take_extra()).await,
+                () = tokio::time::sleep(FAILURE_REST) => {
+                    dispose(slots.take_extra(shared.keeping().scarce)).await;
+                }
             }
         }
         slots.shed().await;
@@ -744,19 +633,19 @@ impl Slots {
         });
         let lacking: Vec<_> = lacking
             .into_iter()
-            .map(|shelf| (shelf.kind.clone(), shelf.used))
+            .map(|shelf| (shelf.kind.clone(), shelf.weight, shelf.used))
             .collect();
         let few_bare = counts.bare < self.most / BARE_DIVISOR;
-        let found = lacking.into_iter().find(|(kind, used)| {
+        let found = lacking.into_iter().find(|(kind, weight, used)| {
             let older = |shelf: &Shelf| {
                 shelf.kind.version().is_some()
                     && shelf.used < *used
                     && !shelf.ready.is_empty()
                     && (few_bare || !kind.bare || shelf.kind.bare)
             };
-            counts.all() < self.most || self.make_way(&mut shelves, older)
+            self.make_room(&mut shelves, *weight, older)
         });
-        found.map(|(kind, _)| kind)
+        found.map(|(kind, ..)| kind)
     }
 
     /// Gives back what there is no place for.
@@ -777,6 +666,10 @@ impl Slots {
         Vec::new()
     }
 
+    fn usual_memory_bytes(&self) -> u64 {
+        u64::from(self.usual_memory_mb.load(Ordering::Relaxed)) << 20
+    }
+
     /// How many wait.
     pub(crate) fn counts(&self) -> SlotCounts {
         SlotCounts::of(&self.shelves())
@@ -789,13 +682,14 @@ impl Slots {
         gone.flat_map(|(_, shelf)| shelf.ready).collect()
     }
 
-    /// Slots beyond what demand has fallen to.
-    fn take_extra(&self) -> Vec<Slot> {
+    /// Slots beyond what demand has fallen to, and where memory is short those of versions that are not in use.
+    fn take_extra(&self, scarce: bool) -> Vec<Slot> {
         let now = Instant::now();
         let mut extra = Vec::new();
         let mut shelves = self.shelves();
         let forgotten = |shelf: &Shelf| {
-            shelf.kind.is_furnished() && now.duration_since(shelf.used) > VERSION_MEMORY
+            let idle = now.duration_since(shelf.used);
+            shelf.kind.is_furnished() && scarce && idle > VERSION_MEMORY
         };
         for (_, shelf) in shelves.extract_if(|_, shelf| forgotten(shelf)) {
             extra.extend(shelf.ready);
@@ -833,26 +727,12 @@ impl Slots {
     }
 }
 
-/// Whether a kind's key is that of one of these versions.
-fn is_of(key: &str, key_prefix: &str) -> bool {
-    let version = key
-        .strip_prefix(VERSION_KEY)
-        .or_else(|| key.strip_prefix(TEMPLATE_KEY))
-        .or_else(|| key.strip_prefix(BARE_KEY));
-    version.is_some_and(|version| version.starts_with(key_prefix))
-}
-
 /// Waits until no invocation runs, or for long enough.
 pub(crate) async fn quiet(shared: &Shared) {
     let until = tokio::time::Instant::now() + QUIET_LIMIT;
     while !shared.invocations.is_empty() && tokio::time::Instant::now() < until {
         tokio::time::sleep(QUIET_TICK).await;
     }
-}
-
-/// Whether other programs start before its runtime does.
-fn has_extensions(spec: &FunctionSpec) -> bool {
-    !external_extensions(spec.layers.as_deref()).is_empty()
 }
 
 /// Takes slots down. Each waits until nothing of it is left, so not on this thread.

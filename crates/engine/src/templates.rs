@@ -17,11 +17,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::events::LogTarget;
 use crate::grant::Grant;
+use crate::kind::Kind;
 use crate::launch::wrapper;
 use crate::log::{InitReport, Log, Pipes, TELEMETRY_FD};
 use crate::plan::{files, late, plan};
 use crate::shared::Shared;
-use crate::slots::Kind;
 use crate::spec::{Credentials, FunctionSpec, Initialization, Prepared, Status, Unprepared};
 use crate::variables::About;
 

@@ -8,6 +8,9 @@ use engine::{FunctionSpec, Initialization};
 use crate::bed::Bed;
 use crate::prediction::Minutes;
 
+/// An eighth of this much memory, in MB, is for one sandbox that is made ahead of demand and forked.
+pub(crate) const MEMORY_FOR_ONE: u64 = 8 * 4;
+
 /// Waits until a sandbox waits for anybody's function of this kind, and one for this function.
 pub(crate) async fn ahead(bed: &Bed, spec: &Arc<FunctionSpec>) {
     bed.engine.expect(spec);
@@ -244,7 +247,7 @@ async fn interpreters_that_wait_are_forked_unless_told_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
-    let bed = Bed::new();
+    let bed = Bed::with(|config| config.memory_mb_max = 64 * MEMORY_FOR_ONE);
     let versions: Vec<_> = (0..36)
         .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
         .collect();
@@ -256,7 +259,9 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
         bed.engine.expect(version);
     }
     // Half of the 64 for which there is memory, and one for anybody.
-    waiting(&bed, |slots| slots == 33).await;
+    waiting(&bed, |slots| slots >= 33).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bed.engine.slots().whole, 33);
     bed.invoke(&versions[0], "{}").await.gives("1");
     bed.invoke(&versions[35], "{}").await.gives("1");
     bed.engine.retire("");
@@ -265,8 +270,7 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_used_last_waits_where_there_is_no_room_for_all() {
-    // For four of 16 MB, an eighth of it all.
-    let bed = Bed::with(|config| config.memory_mb_max = 4 * 16 * 8);
+    let bed = Bed::with(|config| config.memory_mb_max = 4 * MEMORY_FOR_ONE);
     let versions: Vec<_> = (0..6)
         .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
         .collect();
@@ -284,6 +288,23 @@ async fn what_was_used_last_waits_where_there_is_no_room_for_all() {
         }
     }
     panic!("nothing made way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interpreter_that_shares_nothing_takes_the_place_of_four() {
+    let bed = Bed::with(|config| {
+        (config.memory_mb_max, config.zygotes) = (64 * MEMORY_FOR_ONE, false);
+    });
+    let versions: Vec<_> = (0..12)
+        .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
+        .collect();
+    for version in &versions {
+        bed.engine.expect(version);
+    }
+    // Eight versions', and one for anybody.
+    waiting(&bed, |slots| slots >= 9).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bed.engine.slots().whole, 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use engine::runtimes::Family;
 use engine::{FunctionSpec, Initialization, Refusal};
 
 use crate::bed::{Bed, wait_until};
-use crate::parked::ahead;
+use crate::parked::{MEMORY_FOR_ONE, ahead};
 use crate::prediction::Minutes;
 
 fn snap(bed: &Bed, code: &str) -> Arc<FunctionSpec> {
@@ -104,16 +104,42 @@ def handler(event, context):
     assert!(!text.contains("\tInit Duration: "), "{text}");
 }
 
-/// Each has a fork that waits; sandboxes for a second call at the same time are the last to be made, and there is room for 16.
+/// Each has a process that waits; sandboxes for a second call at the same time are the last to be made, and there is room for 64.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_versions_have_a_sandbox_for_a_second_call_too() {
-    let bed = Bed::with(|config| config.memory_mb_max = 16 * 128);
-    for version in 0..20 {
+    let bed = Bed::with(|config| config.memory_mb_max = 64 * MEMORY_FOR_ONE);
+    for version in 0..36 {
         let code = format!("VERSION = {version}\ndef handler(event, context):\n    return 1\n");
         prepared(&bed, &snap(&bed, &code)).await;
+        // Templates alone would not take all of it.
+        bed.engine.expect(&Arc::new(bed.function(&code)));
     }
-    wait_until(|| bed.engine.slots().bare == 2).await;
-    assert!(bed.engine.slots().whole <= 14, "{:?}", bed.engine.slots());
+    let counts = || (bed.engine.slots().whole, bed.engine.slots().bare);
+    wait_until(|| counts() == (56, 8)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(counts(), (56, 8));
+}
+
+/// It has as many descriptors as a function, and keeps one for each fork. Calls beyond that go without it, and nobody loses what
+/// was forked before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_runs_out_of_descriptors_goes_on() {
+    let bed = Arc::new(Bed::new());
+    let code = "
+import os, time
+KEPT = [open(__file__) for _ in range(980)]
+def handler(event, context):
+    time.sleep(3)
+    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']
+";
+    let spec = snap(&bed, code);
+    prepared(&bed, &spec).await;
+    for answer in at_once(&bed, &spec, 40).await {
+        assert_eq!(answer, "snap-start");
+    }
+    let log = bed.recorder.text();
+    assert!(log.matches("RESTORE_START").count() >= 10, "{log}");
+    assert!(log.matches("INIT_START").count() >= 2, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
