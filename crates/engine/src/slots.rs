@@ -412,6 +412,7 @@ impl Slot {
 pub(crate) struct Slots {
     /// Most of them, of all kinds together, if all were forked ([`Kind::weight`]).
     most: usize,
+    /// Whether interpreters are forked, where they can be.
     zygotes: bool,
     /// The memory of the function that took one for anybody last: its successor needs no other limit as long as the next is alike.
     usual_memory_mb: AtomicU32,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::channel;
 use crate::rootfs;
 use crate::spec::Mode;
+use crate::sys;
 
 /// Where a fork must be.
 pub(crate) struct Entered<'a> {
@@ -38,8 +39,7 @@ pub(crate) fn inspect(
             return Err(format!("it is not in the sandbox's {name} namespace"));
         }
     }
-    let read =
-        |name: &str| crate::sys::read_file(format!("/proc/{pid}/{name}").as_ref()).map_err(text);
+    let read = |name: &str| sys::read_file(format!("/proc/{pid}/{name}").as_ref()).map_err(text);
     let status = read("status")?;
     let user = mapped(&read("uid_map")?, rootfs::USER).ok_or("no user is mapped")?;
     let group = mapped(&read("gid_map")?, rootfs::GROUP).ok_or("no group is mapped")?;
