@@ -1,9 +1,11 @@
 """The binary itself: run, doctor, env, version, configuration, dev mode, TLS, stopping, and where it listens."""
 
+import contextlib
 import datetime
 import http.client
 import json
 import os
+import pathlib
 import re
 import signal
 import ssl
@@ -386,10 +388,14 @@ def test_nothing_is_left_behind(fresh, tmp_path):
 
 
 def descendants(pid):
+    """The processes below this one. Some end meanwhile, since sandboxes are made ahead."""
+    gone = contextlib.suppress(FileNotFoundError, ProcessLookupError)
     found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        for child in open(f"/proc/{pid}/task/{task}/children").read().split():
-            found += [int(child), *descendants(child)]
+    with gone:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with gone:
+                for child in pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+                    found += [int(child), *descendants(child)]
     return found
 
 
