@@ -380,12 +380,11 @@ class Template(object):
                 # Children that ended; `reap` has been called.
                 os.read(self.woken, WAKES_MAX)
                 continue
-            order, fds = receive_order(self.channel)
-            if not order:
-                os._exit(0)  # The host is gone, or wants no more of us.
+            fds = []
             try:
-                if len(fds) < DOMAIN:
-                    raise OSError("there are no more descriptors")
+                order, fds = receive_order(self.channel)
+                if not order:
+                    os._exit(0)  # The host is gone, or wants no more of us.
                 fds[END] = self.put_away(fds[END])
                 self.kernel.enter(fds[PIDS], CLONE_NEWPID)
                 pid = os.fork()
@@ -420,7 +419,7 @@ class Template(object):
             here.sendmsg([AHEAD], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, like_order)])
             _order, fds = receive_order(there)
             fds.append(self.kernel.duplicate(fds[END], self.ends_from))
-        except (IndexError, OSError):
+        except OSError:
             pass  # There are no more descriptors. That is for the next order to find out.
         for fd in fds:
             os.close(fd)
@@ -497,12 +496,16 @@ class Template(object):
 
 
 def receive_order(channel):
-    """What the host wants, and the descriptors that come with it."""
+    """What the host wants, and all the descriptors that come with it."""
     room = _socket.CMSG_SPACE(4 * FDS_MAX)
-    order, ancillary, _flags, _from = channel.recvmsg(ORDER_BYTES, room, MSG_CMSG_CLOEXEC)
+    order, ancillary, flags, _from = channel.recvmsg(ORDER_BYTES, room, MSG_CMSG_CLOEXEC)
     fds = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             for at in range(0, len(data) - 3, 4):
                 fds.append(int.from_bytes(data[at:at + 4], sys.byteorder))
+    if flags & _socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        raise OSError("there are no more descriptors")
     return order, fds

@@ -9,7 +9,7 @@ use crate::shared::Shared;
 use crate::spec::FunctionSpec;
 use crate::variables::RUNTIME_API_PORT;
 
-/// More than any function may have, so that its own limit is only ever lower. Nothing of a function runs before that.
+/// More than any function may have, for what belongs to none: zygotes, and what sets a limit of its own.
 const PARKED_MEMORY_BYTES: u64 = 10_240 << 20;
 
 /// The sandbox of a runtime, without code and layers.

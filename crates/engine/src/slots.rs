@@ -507,15 +507,17 @@ impl Slots {
     ) -> Option<&'a mut Shelf> {
         let (key, weight) = (kind.key(), kind.weight(self.zygotes));
         if !shelves.contains_key(&key) {
-            let furnished = |shelf: &Shelf| shelf.kind.is_furnished();
-            let there = |shelves: &HashMap<String, Shelf>| -> usize {
-                let these = shelves.values().filter(|shelf| furnished(shelf));
-                these.map(|shelf| shelf.weight).sum()
-            };
-            while kind.is_furnished()
-                && there(shelves) + weight > self.most / FURNISHED_DIVISOR
-                && self.make_way(shelves, furnished)
-            {}
+            if kind.is_furnished() {
+                let furnished = |shelf: &Shelf| shelf.kind.is_furnished();
+                let weigh = |shelf: &Shelf| if furnished(shelf) { shelf.weight } else { 0 };
+                self.make_room(
+                    shelves,
+                    weight,
+                    self.most / FURNISHED_DIVISOR,
+                    weigh,
+                    furnished,
+                );
+            }
             if shelves.len() >= KINDS_MAX {
                 return None;
             }
@@ -532,15 +534,16 @@ impl Slots {
         Some(shelf)
     }
 
-    /// Has these make way until there is room for so much more; false when they do not suffice.
+    /// Has these make way until one of this weight more is not too much for all; false when they do not suffice.
     fn make_room(
         &self,
         shelves: &mut HashMap<String, Shelf>,
         weight: usize,
+        most: usize,
+        weigh: impl Fn(&Shelf) -> usize,
         of_these: impl Fn(&Shelf) -> bool,
     ) -> bool {
-        let taken = |shelf: &Shelf| shelf.ready.len() * shelf.weight;
-        while shelves.values().map(taken).sum::<usize>() + weight > self.most {
+        while shelves.values().map(&weigh).sum::<usize>() + weight > most {
             if !self.make_way(shelves, &of_these) {
                 return false;
             }
@@ -644,7 +647,8 @@ impl Slots {
                     && !shelf.ready.is_empty()
                     && (few_bare || !kind.bare || shelf.kind.bare)
             };
-            self.make_room(&mut shelves, *weight, older)
+            let taken = |shelf: &Shelf| shelf.ready.len() * shelf.weight;
+            self.make_room(&mut shelves, *weight, self.most, taken, older)
         });
         found.map(|(kind, ..)| kind)
     }

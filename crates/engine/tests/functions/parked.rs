@@ -27,6 +27,19 @@ pub(crate) async fn waiting(bed: &Bed, enough: impl Fn(usize) -> bool) {
     panic!("{:?} sandboxes are there", bed.engine.slots());
 }
 
+/// Waits until so many sandboxes wait, and makes sure that no more do.
+async fn stays_at(bed: &Bed, count: usize) {
+    waiting(bed, |slots| slots >= count).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bed.engine.slots().whole, count);
+}
+
+/// So many versions, all alike.
+fn versions(bed: &Bed, count: usize) -> Vec<Arc<FunctionSpec>> {
+    let one = |_| Arc::new(bed.function("def handler(event, context):\n    return 1"));
+    (0..count).map(one).collect()
+}
+
 /// What a function sees of its surroundings, less what differs by design.
 const SURROUNDINGS: &str = "
 import json, os, sys
@@ -248,9 +261,7 @@ async fn interpreters_that_wait_are_forked_unless_told_otherwise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
     let bed = Bed::with(|config| config.memory_mb_max = 64 * MEMORY_FOR_ONE);
-    let versions: Vec<_> = (0..36)
-        .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
-        .collect();
+    let versions = versions(&bed, 36);
     ahead(&bed, &versions[0]).await;
     bed.engine.retire(&versions[0].key);
     // What is for anybody stays.
@@ -259,9 +270,7 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
         bed.engine.expect(version);
     }
     // Half of the 64 for which there is memory, and one for anybody.
-    waiting(&bed, |slots| slots >= 33).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(bed.engine.slots().whole, 33);
+    stays_at(&bed, 33).await;
     bed.invoke(&versions[0], "{}").await.gives("1");
     bed.invoke(&versions[35], "{}").await.gives("1");
     bed.engine.retire("");
@@ -271,9 +280,7 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_used_last_waits_where_there_is_no_room_for_all() {
     let bed = Bed::with(|config| config.memory_mb_max = 4 * MEMORY_FOR_ONE);
-    let versions: Vec<_> = (0..6)
-        .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
-        .collect();
+    let versions = versions(&bed, 6);
     for version in &versions[..5] {
         bed.engine.expect(version);
     }
@@ -295,16 +302,12 @@ async fn an_interpreter_that_shares_nothing_takes_the_place_of_four() {
     let bed = Bed::with(|config| {
         (config.memory_mb_max, config.zygotes) = (64 * MEMORY_FOR_ONE, false);
     });
-    let versions: Vec<_> = (0..12)
-        .map(|_| Arc::new(bed.function("def handler(event, context):\n    return 1")))
-        .collect();
+    let versions = versions(&bed, 12);
     for version in &versions {
         bed.engine.expect(version);
     }
     // Eight versions', and one for anybody.
-    waiting(&bed, |slots| slots >= 9).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(bed.engine.slots().whole, 9);
+    stays_at(&bed, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
