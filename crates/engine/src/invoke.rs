@@ -9,6 +9,7 @@ use std::task::{self, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -18,18 +19,14 @@ use crate::api::{Happening, RuntimeError, error_document, too_large};
 use crate::environment::{Environment, INIT_LIMIT, Idle, Signal};
 use crate::failure::{Failure, misses_sdk};
 use crate::log::{InitReport, iso_now, now_ms, whole_ms};
-use crate::pool::Start;
+use crate::pool::{Pile, Start};
 use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
     FunctionError, FunctionSpec, Initialization, Invocation, Mode, Outcome, Part,
-    RESPONSE_BYTES_MAX, Refusal, Report, Status, Unprepared,
+    RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason, Unprepared,
 };
 use crate::templates::PREPARE_LIMIT_MIN;
-
-/// How long an answer waits for the runtime and the extensions to ask for the next event. Then it leaves, and the
-/// environment gets ready by itself. Our own bootstraps ask in the same write.
-const SETTLE_LIMIT: Duration = Duration::from_millis(10);
 
 /// How long the answer of a failed invocation waits for its environment to be reset.
 const RECOVER_LIMIT: Duration = Duration::from_millis(100);
@@ -54,14 +51,13 @@ pub(crate) async fn run(
     spec: &Arc<FunctionSpec>,
     invocation: Invocation,
 ) -> Result<Outcome, Refusal> {
-    if let Some(environment) = take_provisioned(shared, &spec.key) {
+    if let Some(environment) = provisioned(shared, &spec.key).await {
         // Its concurrency was set aside when it was made.
         let slot = shared.admission.enter_kept(spec, &shared.invocations);
         return Ok(Busy::begin(environment, invocation, slot).complete().await);
     }
-    let slot = shared.admission.enter(spec, &shared.invocations);
-    let slot = slot.map_err(Refusal::Throttled)?;
-    if let Some(environment) = take_idle(shared, &spec.key) {
+    let slot = admitted(shared, spec).await.map_err(Refusal::Throttled)?;
+    if let Some(environment) = on_demand(shared, &spec.key).await {
         let busy = Busy::begin(environment, invocation, slot);
         if busy.environment.booted {
             return Ok(busy.complete().await);
@@ -74,11 +70,36 @@ pub(crate) async fn run(
     detached(&owned, work).await
 }
 
-fn take_provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
-    if !shared.provisions.any() {
-        return None;
+/// An environment that is provisioned, if one is idle or gets ready.
+async fn provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
+    while shared.provisions.any() {
+        let mut kept = std::iter::from_fn(|| shared.pool.take_kept(key));
+        let environment = kept.find_map(|idle| woken(shared, idle));
+        if environment.is_some() || !shared.settling.wait(key, Pile::Provisioned).await {
+            return environment;
+        }
     }
-    std::iter::from_fn(|| shared.pool.take_kept(key)).find_map(|idle| woken(shared, idle))
+    None
+}
+
+/// Concurrency for an invocation. One that has answered holds its own until it has settled.
+async fn admitted(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<Slot, ThrottleReason> {
+    loop {
+        let slot = shared.admission.enter(spec, &shared.invocations);
+        if slot.is_ok() || !shared.settling.wait(&spec.key, Pile::OnDemand).await {
+            return slot;
+        }
+    }
+}
+
+/// An environment that nobody provisioned, if one is idle or gets ready.
+async fn on_demand(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
+    loop {
+        let environment = take_idle(shared, key);
+        if environment.is_some() || !shared.settling.wait(key, Pile::OnDemand).await {
+            return environment;
+        }
+    }
 }
 
 fn take_idle(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
@@ -286,6 +307,8 @@ pub(crate) struct Busy {
     _at_work: Option<AtWork>,
     began: Instant,
     deadline: Instant,
+    /// How long it took, if that is known before it has settled.
+    took: Option<Duration>,
     answer: Option<Answer>,
     failure: Option<Failure>,
     stream: Stream,
@@ -350,6 +373,7 @@ impl Busy {
             _at_work: at_work,
             began,
             deadline,
+            took: None,
             answer: None,
             failure: None,
             stream: Stream::None,
@@ -373,32 +397,48 @@ impl Busy {
         }
         busy.tell_extensions().await;
         busy.until_answered().await;
-        let settled = if busy.invocation.tail || busy.failure.is_some() {
+        if busy.invocation.tail || busy.failure.is_some() {
             busy.settle().await;
-            true
         } else {
-            busy.is_settled() || timeout(SETTLE_LIMIT, busy.settle()).await.is_ok()
-        };
-        let mut busy = guard.0.take().expect("it is only taken here");
-        if settled {
-            let (outcome, recovering) = busy.finish();
-            if let Some(recovering) = recovering {
-                // So that the next invocation in a row finds the environment that was reset, as on AWS. It goes on by
-                // itself when extensions take their time.
-                let _ = timeout(RECOVER_LIMIT, recovering).await;
-            }
-            return outcome;
+            // Our own bootstraps ask for the next event in the same write.
+            let _ = busy.settle().now_or_never();
         }
-        // What the runtime wrote before it answered is in the pipes by now, and is the caller's to find in the log.
-        busy.environment.log.drain();
-        let report = busy.report();
-        let outcome = busy.outcome(report);
-        let shared = busy.environment.shared.clone();
-        shared.tasks.spawn(async move {
-            busy.settle().await;
-            busy.finish();
-        });
+        let busy = guard.0.take().expect("it is only taken here");
+        if !busy.is_settled() {
+            return busy.leave();
+        }
+        let (outcome, recovering) = busy.finish();
+        if let Some(recovering) = recovering {
+            // So that the next invocation in a row finds the environment that was reset, as on AWS. It goes on by
+            // itself when extensions take their time.
+            let _ = timeout(RECOVER_LIMIT, recovering).await;
+        }
         outcome
+    }
+
+    /// Makes the outcome while the runtime or extensions have not asked for the next event.
+    fn leave(mut self: Box<Self>) -> Outcome {
+        // Of extensions the end is waited for; a runtime's way back to its next event is nobody's time.
+        self.took = (!self.environment.has_extensions()).then(|| self.began.elapsed());
+        let report = self.report();
+        let outcome = self.outcome(report);
+        let shared = self.environment.shared.clone();
+        shared.settling.leave(self);
+        shared.wake_janitor();
+        outcome
+    }
+
+    /// Ends what has settled after its answer has left.
+    pub(crate) async fn end(self: Box<Self>) {
+        let (_, recovering) = self.finish();
+        if let Some(recovering) = recovering {
+            // A panic there has been reported.
+            let _ = recovering.await;
+        }
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// Init inside of the invocation, under the function's own limit: the environment was reset, or its init failed.
@@ -491,7 +531,7 @@ impl Busy {
     }
 
     /// Waits until the runtime and every extension ask for the next event.
-    async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self) {
         while !self.is_settled() {
             self.one_signal().await;
         }
@@ -690,14 +730,14 @@ impl Busy {
         }))
     }
 
-    fn report(&mut self) -> Report {
+    fn report(&self) -> Report {
         let limit = self.environment.spec.timeout;
         let memory_mb = self.environment.spec.memory_mb;
         let timed_out = matches!(self.failure, Some(Failure::Timeout(_)));
         let duration = if timed_out {
             limit
         } else {
-            self.began.elapsed()
+            self.took.unwrap_or_else(|| self.began.elapsed())
         };
         let init_duration = self.environment.init_duration;
         let restore_duration = self.environment.restore_duration;
@@ -722,13 +762,13 @@ impl Busy {
         }
     }
 
-    fn outcome(&mut self, report: Report) -> Outcome {
-        let failed = |error: RuntimeError| (error.body, Some(FunctionError::Unhandled));
-        let (payload, function_error) = match (self.answer.take(), &self.failure) {
-            (Some(Answer::Success(body)), _) => (body, None),
+    fn outcome(&self, report: Report) -> Outcome {
+        let failed = |body: Bytes| (body, Some(FunctionError::Unhandled));
+        let (payload, function_error) = match (&self.answer, &self.failure) {
+            (Some(Answer::Success(body)), _) => (body.clone(), None),
             (Some(Answer::Streamed), _) => (Bytes::new(), None),
-            (Some(Answer::Error(error)), _) => failed(error),
-            (None, Some(failure)) => failed(failure.document(&self.invocation.request_id)),
+            (Some(Answer::Error(error)), _) => failed(error.body.clone()),
+            (None, Some(failure)) => failed(failure.document(&self.invocation.request_id).body),
             (None, None) => (Bytes::new(), None),
         };
         Outcome {

@@ -27,6 +27,7 @@ mod pressure;
 mod process;
 mod provision;
 pub mod runtimes;
+mod settling;
 mod shared;
 mod slots;
 mod spec;

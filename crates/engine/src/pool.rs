@@ -39,11 +39,27 @@ struct Stacks {
     provisioned: Vec<Idle>,
 }
 
+/// What an environment is idle among.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pile {
+    OnDemand,
+    Provisioned,
+}
+
+impl Pile {
+    pub(crate) fn of(environment: &Environment) -> Pile {
+        match environment.keep {
+            Some(_) => Pile::Provisioned,
+            None => Pile::OnDemand,
+        }
+    }
+}
+
 impl Stacks {
     fn of(&mut self, environment: &Environment) -> &mut Vec<Idle> {
-        match environment.keep {
-            Some(_) => &mut self.provisioned,
-            None => &mut self.on_demand,
+        match Pile::of(environment) {
+            Pile::Provisioned => &mut self.provisioned,
+            Pile::OnDemand => &mut self.on_demand,
         }
     }
 

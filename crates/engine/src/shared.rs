@@ -20,6 +20,7 @@ use crate::pool::{Capacity, Pool, Room};
 use crate::prediction::{Keeping, Prediction};
 use crate::pressure;
 use crate::provision::Provisions;
+use crate::settling::Settling;
 use crate::slots::{self, Slots};
 use crate::spec::{Refusal, ThrottleReason};
 use crate::templates::{self, Template, Templates};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<dyn Events>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) pool: Pool,
+    pub(crate) settling: Settling,
     pub(crate) provisions: Provisions,
     pub(crate) slots: Slots,
     pub(crate) templates: Templates,
@@ -86,6 +88,7 @@ impl Shared {
             events,
             admission,
             pool: Pool::default(),
+            settling: Settling::default(),
             lingering: Arc::new(Semaphore::new(LINGERING_MAX)),
             templates: Templates::default(),
             zygotes: Zygotes::default(),
@@ -164,6 +167,11 @@ impl Shared {
         if !handle.usable() {
             self.bury(&handle);
         }
+        self.wake_janitor();
+    }
+
+    /// Has the janitor look in a moment.
+    pub(crate) fn wake_janitor(&self) {
         if self.janitor_sleeps.swap(false, Ordering::AcqRel) {
             self.idle.notify_one();
         }
@@ -241,6 +249,7 @@ impl Shared {
         let mut expiry = Instant::now() + EXPIRY_TICK;
         loop {
             self.slots.look_again_if_taken();
+            self.settling.look_after();
             let thawed = self.pool.take_thawed(FREEZE_AFTER);
             if !thawed.is_empty() {
                 let freeze = move || {
@@ -257,10 +266,12 @@ impl Shared {
                 self.make_ahead();
                 expiry = Instant::now() + EXPIRY_TICK;
             }
-            let tick = if self.pool.any_thawed() {
+            // Before it looks, so that what comes meanwhile wakes it.
+            self.janitor_sleeps.store(true, Ordering::SeqCst);
+            let tick = if self.settling.any_left() || self.pool.any_thawed() {
+                self.janitor_sleeps.store(false, Ordering::SeqCst);
                 FREEZE_TICK
             } else {
-                self.janitor_sleeps.store(true, Ordering::Release);
                 EXPIRY_TICK
             };
             tokio::select! {

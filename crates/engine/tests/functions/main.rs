@@ -12,4 +12,5 @@ mod prediction;
 mod preloaded;
 mod protocol;
 mod provisioned;
+mod settling;
 mod templates;
