@@ -26,7 +26,7 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         }
     };
     let f1 = &bench.floors.f1;
-    let (alone, _) = stock_client(bench)?;
+    let alone = stock_client(bench)?.first;
     table.times("alone, executed, no sandbox, no API", alone, f1, None);
     let [hooks, waiting] = in_mayfly(bench, &client)?;
     table.cold("through its snapshot hooks", hooks, f1, None);

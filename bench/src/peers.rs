@@ -29,10 +29,11 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     table.section("Peers: what people would use instead");
     let f3 = &bench.floors.f3;
     match stock_client(bench) {
-        Ok((cold, warm)) => {
+        Ok(alone) => {
             let what = "awslambdaric, no sandbox, no API: start to first answer";
-            table.times(what, cold, &bench.floors.f1, None);
-            table.times("awslambdaric, no sandbox, no API: warm", warm, f3, None);
+            table.times(what, alone.first, &bench.floors.f1, None);
+            let what = "awslambdaric, no sandbox, no API: warm";
+            table.times(what, alone.answer, f3, None);
         }
         Err(why) => table.missing("awslambdaric, no sandbox, no API", &why),
     }
@@ -95,23 +96,39 @@ fn install(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// AWS's client against the smallest Runtime API there can be, outside of any sandbox.
-pub fn stock_client(bench: &Bench) -> Result<(Series, Series)> {
+/// AWS's client by itself.
+pub struct Stock {
+    /// From its start to its first answer.
+    pub first: Series,
+    /// From an event to its answer.
+    pub answer: Series,
+    /// From an event until it asks for the next: no caller can have more answers from it.
+    pub round: Series,
+}
+
+/// AWS's client against the smallest Runtime API there can be, outside of any sandbox, both on one CPU.
+pub fn stock_client(bench: &Bench) -> Result<Stock> {
     let client = awslambdaric(bench)?;
     let code = tempfile::tempdir()?;
     std::fs::write(code.path().join("app.py"), HANDLER)?;
     let (starts, rounds) = (10, bench.invocations);
     on_one_cpu(move || {
-        let mut cold = Vec::new();
+        let mut firsts = Vec::new();
         for _ in 0..starts {
-            cold.push(RuntimeApi::start(&client, code.path())?.first);
+            firsts.push(RuntimeApi::start(&client, code.path())?.first);
         }
         let mut api = RuntimeApi::start(&client, code.path())?;
-        let mut warm = Vec::with_capacity(rounds);
+        let (mut answers, mut whole) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            warm.push(api.turn()?);
+            let begin = Instant::now();
+            answers.push(api.turn()?);
+            whole.push(begin.elapsed());
         }
-        Ok((Series::of(cold), Series::of(warm)))
+        Ok(Stock {
+            first: Series::of(firsts),
+            answer: Series::of(answers),
+            round: Series::of(whole),
+        })
     })
 }
 

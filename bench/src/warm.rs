@@ -50,6 +50,11 @@ pub fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
         Ok(theirs) => table.times(what, theirs, f3, Some(20.0)),
         Err(why) => table.missing(what, &why),
     }
+    let what = "  that client alone, from an event until it asks for the next";
+    match peers::stock_client(bench) {
+        Ok(alone) => table.times(what, alone.round, f3, None),
+        Err(why) => table.missing(what, &why),
+    }
     for connections in [1, 8] {
         let what = format!("invocations per second, {connections} connections");
         let (rate, per_core) = throughput(bench, &server, connections)?;
