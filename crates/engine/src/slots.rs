@@ -25,7 +25,6 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::Config;
 use crate::demand::Demand;
 use crate::kind::{Kind, Owner, is_of};
 use crate::launch::{TASK_ROOT, has_extensions, runtime_argv};
@@ -37,6 +36,7 @@ use crate::shared::Shared;
 use crate::spec::{FunctionSpec, Initialization};
 use crate::templates::Template;
 use crate::variables::parked_variables;
+use crate::{Clock, Config};
 
 /// Most slots that wait, of all kinds together: each has two processes and some twenty descriptors. Those of versions that
 /// were not used for longest make way for others.
@@ -414,10 +414,11 @@ pub(crate) struct Slots {
     most: usize,
     /// Whether interpreters are forked, where they can be.
     zygotes: bool,
+    clock: Clock,
     /// The memory of the function that took one for anybody last: its successor needs no other limit as long as the next is alike.
     usual_memory_mb: AtomicU32,
     shelves: Mutex<HashMap<String, Shelf>>,
-    /// Those of versions that made way for others.
+    /// Those that have been given up, until they are taken down.
     unwanted: Mutex<Vec<Slot>>,
     wanted: Notify,
     /// One was taken, and nobody has been told yet that another is wanted.
@@ -432,7 +433,8 @@ struct Shelf {
     weight: usize,
     ready: Vec<Slot>,
     demand: Demand,
-    used: Instant,
+    /// By the configuration's clock.
+    used: Duration,
     rest_until: Option<Instant>,
 }
 
@@ -454,6 +456,7 @@ impl Slots {
         Slots {
             most: SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX)),
             zygotes: config.zygotes,
+            clock: config.clock.clone(),
             usual_memory_mb: AtomicU32::new(MEMORY_MB_DEFAULT),
             shelves: Mutex::default(),
             unwanted: Mutex::default(),
@@ -522,15 +525,16 @@ impl Slots {
                 return None;
             }
         }
+        let used = self.clock.now();
         let shelf = shelves.entry(key).or_insert_with(|| Shelf {
             kind: kind.clone(),
             weight,
             ready: Vec::new(),
             demand: Demand::new(now),
-            used: now,
+            used,
             rest_until: None,
         });
-        shelf.used = now;
+        shelf.used = used;
         Some(shelf)
     }
 
@@ -585,10 +589,8 @@ impl Slots {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = slots.wanted.notified() => {}
-                // Demand falls by itself, and rests after failures end.
-                () = tokio::time::sleep(FAILURE_REST) => {
-                    dispose(slots.take_extra(shared.keeping().scarce)).await;
-                }
+                // Rests after failures end.
+                () = tokio::time::sleep(FAILURE_REST) => {}
             }
         }
         slots.shed().await;
@@ -687,13 +689,13 @@ impl Slots {
         gone.flat_map(|(_, shelf)| shelf.ready).collect()
     }
 
-    /// Slots beyond what demand has fallen to, and where memory is short those of versions that are not in use.
-    fn take_extra(&self, scarce: bool) -> Vec<Slot> {
-        let now = Instant::now();
+    /// Gives up what demand has fallen below, and where memory is short what is of versions that are not in use.
+    pub(crate) fn give_up(&self, scarce: bool) {
+        let (now, today) = (Instant::now(), self.clock.now());
         let mut extra = Vec::new();
         let mut shelves = self.shelves();
         let forgotten = |shelf: &Shelf| {
-            let idle = now.duration_since(shelf.used);
+            let idle = today.saturating_sub(shelf.used);
             shelf.kind.is_furnished() && scarce && idle > VERSION_MEMORY
         };
         for (_, shelf) in shelves.extract_if(|_, shelf| forgotten(shelf)) {
@@ -703,7 +705,11 @@ impl Slots {
             let keep = shelf.wanted(now).min(shelf.ready.len());
             extra.extend(shelf.ready.drain(keep..));
         }
-        extra
+        drop(shelves);
+        if !extra.is_empty() {
+            self.unwanted().extend(extra);
+            self.look_again();
+        }
     }
 
     fn take_all(&self) -> Vec<Slot> {

@@ -34,6 +34,23 @@ async fn stays_at(bed: &Bed, count: usize) {
     assert_eq!(bed.engine.slots().whole, count);
 }
 
+/// Waits until so many sandboxes wait and go on waiting, while the janitor looks more than once.
+async fn settles_at(bed: &Bed, count: usize) {
+    let mut seen = 0;
+    for _ in 0..4000 {
+        seen = if bed.engine.slots().whole == count {
+            seen + 1
+        } else {
+            0
+        };
+        if seen == 500 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{:?} sandboxes are there", bed.engine.slots());
+}
+
 /// So many versions, all alike.
 fn versions(bed: &Bed, count: usize) -> Vec<Arc<FunctionSpec>> {
     let one = |_| Arc::new(bed.function("def handler(event, context):\n    return 1"));
@@ -295,6 +312,26 @@ async fn what_was_used_last_waits_where_there_is_no_room_for_all() {
         }
     }
     panic!("nothing made way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_memory_is_short_versions_out_of_use_lose_theirs() {
+    let minutes = Minutes::default();
+    let bed = Bed::with(|config| (config.clock, config.environments_max) = (minutes.clock(), 2));
+    let versions = versions(&bed, 3);
+    bed.engine.expect(&versions[0]);
+    // One for anybody, and its own.
+    waiting(&bed, |slots| slots == 2).await;
+    minutes.pass(61);
+    for version in &versions[1..] {
+        bed.engine.expect(version);
+    }
+    settles_at(&bed, 4).await;
+    // Each leaves an environment, and there is no room for more.
+    for version in &versions[1..] {
+        bed.invoke(version, "{}").await.gives("1");
+    }
+    settles_at(&bed, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
