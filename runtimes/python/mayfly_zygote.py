@@ -61,6 +61,8 @@ class Kernel(object):
         self.rights = [number for number in range(64) if self.prctl(23, number, 0, 0, 0) >= 0]
         # PR_CAPBSET_DROP, once for each.
         self.drops = [24] * len(self.rights)
+        # What a child may have. We may have more: one is kept for each child.
+        self.descriptors_max = self.descriptors()[0]
         if ours:
             # The function never asked for it.
             for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes")]:
@@ -77,6 +79,15 @@ class Kernel(object):
     def duplicate(self, fd, lowest):
         """F_DUPFD_CLOEXEC."""
         return self.check(self.fcntl(fd, 1030, lowest), "fcntl")
+
+    def descriptors(self):
+        """RLIMIT_NOFILE: how many there may be, and how many may be asked for."""
+        limits = (self.ctypes.c_ulong * 2)()
+        self.check(self.libc.getrlimit(7, limits), "getrlimit")
+        return limits
+
+    def allow_descriptors(self, limits):
+        self.check(self.libc.setrlimit(7, limits), "setrlimit")
 
     def drop_capabilities(self):
         """Empties the bounding set and all others, and locks it."""
@@ -373,6 +384,7 @@ class Template(object):
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         away = [self.put_away(end.detach()) for end in pair]
         self.mirror = [_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, end) for end in away]
+        self.allow_descriptors()
         fill(self.kernel.ctypes)
         self.say(ready={"resumes": resumes})
         while True:
@@ -402,6 +414,13 @@ class Template(object):
                 os.close(fd)
             if not events.poll(0):
                 self.rehearse()
+
+    def allow_descriptors(self):
+        """One is kept for each child, which has no more of them than before."""
+        self.child_descriptors, own = self.kernel.descriptors(), self.kernel.descriptors()
+        self.child_descriptors[1] = min(self.child_descriptors[1], self.kernel.descriptors_max)
+        own[0] = own[1]
+        self.kernel.allow_descriptors(own)
 
     def put_away(self, fd):
         """Moves a descriptor to where no child keeps it."""
@@ -450,6 +469,7 @@ class Template(object):
             end.detach()
         os.closerange(self.ends_from, self.ends_to)
         self.channel.close()
+        self.kernel.allow_descriptors(self.child_descriptors)
         os.dup2(fds[OUTPUT], 1)
         os.dup2(fds[OUTPUT], 2)
         os.dup2(fds[FRAMES], 3)

@@ -46,6 +46,7 @@ use bytecode::Bytecode;
 use kind::Kind;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use shared::Shared;
 use slots::Slots;
 use tokio::sync::oneshot;
@@ -98,6 +99,8 @@ pub struct Config {
     pub environments_max: usize,
     /// Sum of the MemorySize of all environments, in megabytes.
     pub memory_mb_max: u64,
+    /// Descriptors that this process may have.
+    pub descriptors_max: u64,
     /// Port on 127.0.0.1 where a function finds Mayfly.
     pub endpoint_port: u16,
     /// The internet, for functions that may reach it. Without it there is none, whatever a function's specification says.
@@ -121,6 +124,7 @@ impl Config {
             zygote_forks_max: ZYGOTE_FORKS_MAX,
             environments_max: 1000,
             memory_mb_max: 8192,
+            descriptors_max: getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
             endpoint_port: ENDPOINT_PORT_DEFAULT,
             egress: None,
             answers: None,

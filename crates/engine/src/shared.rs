@@ -213,7 +213,7 @@ impl Shared {
     fn expire(self: &Arc<Self>) {
         self.pressed.store(pressure::is_high(), Ordering::Release);
         let (keeping, now) = (self.keeping(), self.now());
-        self.slots.give_up(keeping.scarce);
+        self.slots.give_up(keeping.scarce, self.pool.alive());
         let keeps = |idle: &Idle| {
             let time = now.saturating_sub(idle.since);
             let predicts = self.config.prediction;

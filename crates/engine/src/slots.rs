@@ -45,6 +45,9 @@ const SLOTS_MAX: usize = 512;
 /// all of them may take.
 const SLOT_MB: u64 = 4;
 const SLOTS_BUDGET_DIVISOR: u64 = 8;
+/// Descriptors of ours that a slot or an environment takes, and those that are left for all else.
+const DESCRIPTORS_EACH: u64 = 20;
+const DESCRIPTORS_SPARE: u64 = 1024;
 /// Making slots waits for quiet, but not longer than this for each.
 const QUIET_LIMIT: Duration = Duration::from_millis(250);
 const QUIET_TICK: Duration = Duration::from_millis(2);
@@ -412,6 +415,8 @@ impl Slot {
 pub(crate) struct Slots {
     /// Most of them, of all kinds together, if all were forked ([`Kind::weight`]).
     most: usize,
+    /// Slots and environments for which there are descriptors.
+    sandboxes_max: usize,
     /// Whether interpreters are forked, where they can be.
     zygotes: bool,
     clock: Clock,
@@ -439,6 +444,11 @@ struct Shelf {
 }
 
 impl Shelf {
+    /// The places that its slots take.
+    fn taken(&self) -> usize {
+        self.ready.len() * self.weight
+    }
+
     /// How many shall be there. After the first bare one, forks are there ahead for as many calls as come.
     fn wanted(&mut self, now: Instant) -> usize {
         match &self.kind {
@@ -450,11 +460,14 @@ impl Shelf {
 }
 
 impl Slots {
-    /// None yet, and never more than an eighth of the memory budget of environments.
+    /// None yet, and never more than an eighth of the memory budget of environments, or than there are descriptors for beside them.
     pub(crate) fn new(config: &Config) -> Slots {
         let budget = config.memory_mb_max / SLOTS_BUDGET_DIVISOR / SLOT_MB;
+        let descriptors = config.descriptors_max.saturating_sub(DESCRIPTORS_SPARE);
+        let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Slots {
-            most: SLOTS_MAX.min(usize::try_from(budget).unwrap_or(SLOTS_MAX)),
+            most: SLOTS_MAX.min(whole(budget)),
+            sandboxes_max: whole(descriptors / DESCRIPTORS_EACH),
             zygotes: config.zygotes,
             clock: config.clock.clone(),
             usual_memory_mb: AtomicU32::new(MEMORY_MB_DEFAULT),
@@ -617,6 +630,7 @@ impl Slots {
         let mut shelves = self.shelves();
         // One may have come back by an environment that was under way when its version was retired.
         shelves.retain(|_, shelf| !shelf.kind.is_retired() || !shelf.ready.is_empty());
+        let most = self.most_beside(shared.pool.alive());
         let counts = SlotCounts::of(&shelves);
         let lacking = |shelf: &mut Shelf| {
             let rests = shelf.rest_until.is_some_and(|until| now < until);
@@ -649,8 +663,7 @@ impl Slots {
                     && !shelf.ready.is_empty()
                     && (few_bare || !kind.bare || shelf.kind.bare)
             };
-            let taken = |shelf: &Shelf| shelf.ready.len() * shelf.weight;
-            self.make_room(&mut shelves, *weight, self.most, taken, older)
+            self.make_room(&mut shelves, *weight, most, Shelf::taken, older)
         });
         found.map(|(kind, ..)| kind)
     }
@@ -689,11 +702,17 @@ impl Slots {
         gone.flat_map(|(_, shelf)| shelf.ready).collect()
     }
 
-    /// Gives up what demand has fallen below, and where memory is short what is of versions that are not in use.
-    pub(crate) fn give_up(&self, scarce: bool) {
+    /// Most of them while there are so many environments.
+    fn most_beside(&self, environments: usize) -> usize {
+        self.most
+            .min(self.sandboxes_max.saturating_sub(environments))
+    }
+
+    /// Gives up what demand has fallen below, where memory is short what is of versions that are not in use, and what environments need
+    /// the descriptors of.
+    pub(crate) fn give_up(&self, scarce: bool, environments: usize) {
         let (now, today) = (Instant::now(), self.clock.now());
-        let mut extra = Vec::new();
-        let mut shelves = self.shelves();
+        let (mut shelves, mut extra) = (self.shelves(), Vec::new());
         let forgotten = |shelf: &Shelf| {
             let idle = today.saturating_sub(shelf.used);
             shelf.kind.is_furnished() && scarce && idle > VERSION_MEMORY
@@ -705,9 +724,12 @@ impl Slots {
             let keep = shelf.wanted(now).min(shelf.ready.len());
             extra.extend(shelf.ready.drain(keep..));
         }
+        self.unwanted().extend(extra);
+        let most = self.most_beside(environments);
+        let of_versions = |shelf: &Shelf| shelf.kind.version().is_some();
+        self.make_room(&mut shelves, 0, most, Shelf::taken, of_versions);
         drop(shelves);
-        if !extra.is_empty() {
-            self.unwanted().extend(extra);
+        if !self.unwanted().is_empty() {
             self.look_again();
         }
     }

@@ -176,6 +176,9 @@ fn namespaces(seed: &Seed<'_>) -> Result<Vec<OwnedFd>, Fault> {
     Ok(all)
 }
 
+/// Descriptors that a zygote may have: it keeps one for each child, and a nursery has room for 2,047.
+const ZYGOTE_NOFILE_MAX: u64 = 4096;
+
 /// Executes the zygote that the host asks for. It keeps two of root's rights over its nursery and no others: to enter
 /// the namespaces of sandboxes whose descriptors it is given. A hang-up tells the host that it runs.
 fn become_zygote(seed: &Seed<'_>) -> i32 {
@@ -225,7 +228,11 @@ fn become_zygote(seed: &Seed<'_>) -> i32 {
 
 fn prepare_zygote(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
     place(program)?;
-    limit(seed, program.memory_bytes)?;
+    limit(
+        seed,
+        program.memory_bytes,
+        seed.spec.nofile.max(ZYGOTE_NOFILE_MAX),
+    )?;
     rustix::thread::set_keep_capabilities(true).step("keeping capabilities")?;
     if seed.mode == Mode::Root {
         become_user(rootfs::USER, rootfs::GROUP)?;
@@ -592,7 +599,7 @@ fn await_variables(program: &mut Program, go: OwnedFd) -> Result<(), Fault> {
 
 fn prepare(seed: &Seed<'_>, program: &Program) -> Result<(), Fault> {
     place(program)?;
-    limit(seed, program.memory_bytes)?;
+    limit(seed, program.memory_bytes, seed.spec.nofile)?;
     if seed.mode == Mode::Root {
         become_user(rootfs::USER, rootfs::GROUP)?;
     }
@@ -630,39 +637,38 @@ fn place(program: &Program) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Resource limits as AWS sets them, except that there are no core files.
-fn limit(seed: &Seed<'_>, memory_bytes: u64) -> Result<(), Fault> {
+/// Resource limits as AWS sets them, except that there are no core files. The program may have up to `nofile_max` descriptors
+/// when it asks for more than it has.
+fn limit(seed: &Seed<'_>, memory_bytes: u64, nofile_max: u64) -> Result<(), Fault> {
     const STACK_BYTES: u64 = 8 << 20;
     const LOCKED_BYTES: u64 = 64 << 10;
     let spec = seed.spec;
     // With one uid for all, the init counts too.
     let own = u64::from(seed.mode == Mode::UserNamespace);
+    let both = |resource, value| (resource, value, value);
     let mut limits = vec![
-        (Resource::Nofile, spec.nofile),
-        (Resource::Nproc, u64::from(spec.pids_max) + own),
+        (Resource::Nofile, spec.nofile, nofile_max),
+        both(Resource::Nproc, u64::from(spec.pids_max) + own),
         // Not 0: where the kernel pipes cores into a program of the host, only 1 keeps it from being run.
-        (Resource::Core, 1),
-        (Resource::Memlock, LOCKED_BYTES),
-        (Resource::Rtprio, 0),
-        (Resource::Nice, 0),
+        both(Resource::Core, 1),
+        both(Resource::Memlock, LOCKED_BYTES),
+        both(Resource::Rtprio, 0),
+        both(Resource::Nice, 0),
     ];
     if seed.best_effort {
         // A backstop only: the warden kills at the limit itself. Address space is no measure, because Java
         // and V8 reserve much more than they use.
-        limits.push((Resource::Data, memory_bytes.saturating_mul(2) + (64 << 20)));
+        let data = memory_bytes.saturating_mul(2) + (64 << 20);
+        limits.push(both(Resource::Data, data));
     }
-    for (resource, value) in limits {
-        let most = rustix::process::getrlimit(resource)
-            .maximum
-            .map_or(value, |most| most.min(value));
-        rustix::process::setrlimit(
-            resource,
-            Rlimit {
-                current: Some(most),
-                maximum: Some(most),
-            },
-        )
-        .step("setrlimit")?;
+    for (resource, current, maximum) in limits {
+        let most = rustix::process::getrlimit(resource).maximum;
+        let at_most = |value: u64| Some(most.map_or(value, |most| most.min(value)));
+        let limit = Rlimit {
+            current: at_most(current),
+            maximum: at_most(maximum),
+        };
+        rustix::process::setrlimit(resource, limit).step("setrlimit")?;
     }
     let most = rustix::process::getrlimit(Resource::Stack).maximum;
     let current = Some(most.map_or(STACK_BYTES, |most| most.min(STACK_BYTES)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{FunctionSpec, Initialization};
+use engine::{FunctionSpec, Initialization, SlotCounts};
 
 use crate::bed::Bed;
 use crate::prediction::Minutes;
@@ -36,9 +36,13 @@ async fn stays_at(bed: &Bed, count: usize) {
 
 /// Waits until so many sandboxes wait and go on waiting, while the janitor looks more than once.
 async fn settles_at(bed: &Bed, count: usize) {
+    settles(bed, |slots| slots.whole == count).await;
+}
+
+async fn settles(bed: &Bed, as_wanted: impl Fn(SlotCounts) -> bool) {
     let mut seen = 0;
     for _ in 0..4000 {
-        seen = if bed.engine.slots().whole == count {
+        seen = if as_wanted(bed.engine.slots()) {
             seen + 1
         } else {
             0
@@ -332,6 +336,22 @@ async fn where_memory_is_short_versions_out_of_use_lose_theirs() {
         bed.invoke(version, "{}").await.gives("1");
     }
     settles_at(&bed, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environments_have_the_descriptors_first() {
+    // For six sandboxes, and all else.
+    let bed = Bed::with(|config| config.descriptors_max = 1024 + 6 * 20);
+    let versions = versions(&bed, 4);
+    for version in &versions[..3] {
+        bed.engine.expect(version);
+    }
+    settles(&bed, |slots| slots.all() == 5).await;
+    for version in &versions[1..] {
+        bed.invoke(version, "{}").await.gives("1");
+    }
+    settles(&bed, |slots| slots.all() == 3).await;
+    assert_eq!(bed.engine.environments(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

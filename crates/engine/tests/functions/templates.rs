@@ -120,22 +120,37 @@ async fn the_last_versions_have_a_sandbox_for_a_second_call_too() {
     assert_eq!(counts(), (56, 8));
 }
 
-/// It has as many descriptors as a function, and keeps one for each fork. Calls beyond that go without it, and nobody loses what
-/// was forked before.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_template_that_runs_out_of_descriptors_goes_on() {
-    let bed = Arc::new(Bed::new());
-    let code = "
-import os, time
+/// What its function opens, in as many descriptors as a function may have.
+const FULL_OF_DESCRIPTORS: &str = "
+import os, resource, time
 KEPT = [open(__file__) for _ in range(980)]
 def handler(event, context):
     time.sleep(3)
-    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']
+    return [os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], resource.getrlimit(resource.RLIMIT_NOFILE)]
 ";
-    let spec = snap(&bed, code);
+
+/// It keeps a descriptor for each fork, which take no place of the function's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_has_descriptors_enough_for_its_forks() {
+    let bed = Arc::new(Bed::new());
+    let spec = snap(&bed, FULL_OF_DESCRIPTORS);
+    prepared(&bed, &spec).await;
+    for answer in at_once(&bed, &spec, 60).await {
+        assert_eq!(answer, serde_json::json!(["snap-start", [1024, 1024]]));
+    }
+    let log = bed.recorder.text();
+    assert_eq!(log.matches("RESTORE_START").count(), 60, "{log}");
+}
+
+/// Where a function sees to it that there cannot be more, calls beyond that go without it, and nobody loses what was forked before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_runs_out_of_descriptors_goes_on() {
+    let bed = Arc::new(Bed::new());
+    let limit = "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))";
+    let spec = snap(&bed, &format!("{FULL_OF_DESCRIPTORS}{limit}\n"));
     prepared(&bed, &spec).await;
     for answer in at_once(&bed, &spec, 40).await {
-        assert_eq!(answer, "snap-start");
+        assert_eq!(answer[0], "snap-start");
     }
     let log = bed.recorder.text();
     assert!(log.matches("RESTORE_START").count() >= 10, "{log}");
