@@ -43,6 +43,9 @@ call('GET', 'event/next', {'Lambda-Extension-Identifier': me['Lambda-Extension-I
 time.sleep(60)
 "#;
 
+/// On a machine with much to do a runtime may take longer than the next call waits for it, but not always.
+const TRIES: usize = 20;
+
 fn function(bed: &Bed) -> FunctionSpec {
     let runtime = bed.catalogue.resolve("provided.al2023").unwrap();
     bed.function_on(runtime, "any.handler", &[("bootstrap", RUNTIME)])
@@ -68,8 +71,7 @@ async fn in_a_row(bed: &Bed, spec: &Arc<FunctionSpec>) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_in_a_row_share_an_environment() {
     let bed = Bed::new();
-    // On a machine with much to do a runtime may take longer than the next call waits for it, but not always.
-    for _ in 0..5 {
+    for _ in 0..TRIES {
         let spec = Arc::new(function(&bed));
         if in_a_row(&bed, &spec).await.len() == 1 {
             return bed.end().await;
@@ -81,7 +83,7 @@ async fn calls_in_a_row_share_an_environment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrency_of_what_has_answered_is_waited_for() {
     let bed = Bed::new();
-    for _ in 0..5 {
+    for _ in 0..TRIES {
         let spec = Arc::new(function(&bed));
         bed.engine.set_reserved(&spec.pool, Some(1));
         let mut refused = false;
@@ -100,7 +102,7 @@ async fn concurrency_of_what_has_answered_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_provisioned_is_waited_for_too() {
     let bed = Bed::new();
-    for _ in 0..5 {
+    for _ in 0..TRIES {
         let spec = Arc::new(function(&bed));
         // One on demand is about, and a call is not to take it.
         call(&bed, &spec, "1").await;
