@@ -27,13 +27,6 @@ pub(crate) async fn waiting(bed: &Bed, enough: impl Fn(usize) -> bool) {
     panic!("{:?} sandboxes are there", bed.engine.slots());
 }
 
-/// Waits until so many sandboxes wait, and makes sure that no more do.
-async fn stays_at(bed: &Bed, count: usize) {
-    waiting(bed, |slots| slots >= count).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(bed.engine.slots().whole, count);
-}
-
 /// Waits until so many sandboxes wait and go on waiting, while the janitor looks more than once.
 async fn settles_at(bed: &Bed, count: usize) {
     settles(bed, |slots| slots.whole == count).await;
@@ -291,7 +284,7 @@ async fn what_is_furnished_goes_with_its_version_and_makes_way_for_others() {
         bed.engine.expect(version);
     }
     // Half of the 64 for which there is memory, and one for anybody.
-    stays_at(&bed, 33).await;
+    settles_at(&bed, 33).await;
     bed.invoke(&versions[0], "{}").await.gives("1");
     bed.invoke(&versions[35], "{}").await.gives("1");
     bed.engine.retire("");
@@ -364,7 +357,7 @@ async fn an_interpreter_that_shares_nothing_takes_the_place_of_four() {
         bed.engine.expect(version);
     }
     // Eight versions', and one for anybody.
-    stays_at(&bed, 9).await;
+    settles_at(&bed, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
