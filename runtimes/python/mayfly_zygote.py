@@ -378,13 +378,13 @@ class Template(object):
         events = select.poll()
         events.register(self.channel, select.POLLIN)
         events.register(self.woken, select.POLLIN)
+        self.allow_descriptors()
         # The children's ends are kept above all else, with room below for what comes with an order, so that a child can close
         # them all at once.
         self.ends_from = self.ends_to = max(open_descriptors()) + 1 + FDS_MAX
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         away = [self.put_away(end.detach()) for end in pair]
         self.mirror = [_socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, end) for end in away]
-        self.allow_descriptors()
         fill(self.kernel.ctypes)
         self.say(ready={"resumes": resumes})
         while True:

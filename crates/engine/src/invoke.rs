@@ -24,7 +24,7 @@ use crate::provision::{AtWork, ProvisionedUse};
 use crate::shared::Shared;
 use crate::spec::{
     FunctionError, FunctionSpec, Initialization, Invocation, Mode, Outcome, Part,
-    RESPONSE_BYTES_MAX, Refusal, Report, Status, ThrottleReason, Unprepared,
+    RESPONSE_BYTES_MAX, Refusal, Report, Status, Unprepared,
 };
 use crate::templates::PREPARE_LIMIT_MIN;
 
@@ -51,13 +51,19 @@ pub(crate) async fn run(
     spec: &Arc<FunctionSpec>,
     invocation: Invocation,
 ) -> Result<Outcome, Refusal> {
-    if let Some(environment) = provisioned(shared, &spec.key).await {
+    let (key, settling) = (&spec.key, &shared.settling);
+    let provisioned = || take_provisioned(shared, key).ok_or(NoneIdle);
+    if let Ok(environment) = settling.until(key, Pile::Provisioned, provisioned).await {
         // Its concurrency was set aside when it was made.
         let slot = shared.admission.enter_kept(spec, &shared.invocations);
         return Ok(Busy::begin(environment, invocation, slot).complete().await);
     }
-    let slot = admitted(shared, spec).await.map_err(Refusal::Throttled)?;
-    if let Some(environment) = on_demand(shared, &spec.key).await {
+    // An invocation that has answered holds its concurrency until it has settled.
+    let enter = || shared.admission.enter(spec, &shared.invocations);
+    let slot = settling.until(key, Pile::OnDemand, enter).await;
+    let slot = slot.map_err(Refusal::Throttled)?;
+    let idle = || take_idle(shared, key).ok_or(NoneIdle);
+    if let Ok(environment) = settling.until(key, Pile::OnDemand, idle).await {
         let busy = Busy::begin(environment, invocation, slot);
         if busy.environment.booted {
             return Ok(busy.complete().await);
@@ -70,40 +76,19 @@ pub(crate) async fn run(
     detached(&owned, work).await
 }
 
-/// An environment that is provisioned, if one is idle or gets ready.
-async fn provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
-    while shared.provisions.any() {
-        let mut kept = std::iter::from_fn(|| shared.pool.take_kept(key));
-        let environment = kept.find_map(|idle| woken(shared, idle));
-        if environment.is_some() || !shared.settling.wait(key, Pile::Provisioned).await {
-            return environment;
-        }
-    }
-    None
-}
+/// There is no environment to take.
+struct NoneIdle;
 
-/// Concurrency for an invocation. One that has answered holds its own until it has settled.
-async fn admitted(shared: &Arc<Shared>, spec: &Arc<FunctionSpec>) -> Result<Slot, ThrottleReason> {
-    loop {
-        let slot = shared.admission.enter(spec, &shared.invocations);
-        if slot.is_ok() || !shared.settling.wait(&spec.key, Pile::OnDemand).await {
-            return slot;
-        }
+fn take_provisioned(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
+    if !shared.provisions.any() {
+        return None;
     }
-}
-
-/// An environment that nobody provisioned, if one is idle or gets ready.
-async fn on_demand(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
-    loop {
-        let environment = take_idle(shared, key);
-        if environment.is_some() || !shared.settling.wait(key, Pile::OnDemand).await {
-            return environment;
-        }
-    }
+    let kept = || shared.pool.take(key, Pile::Provisioned);
+    std::iter::from_fn(kept).find_map(|idle| woken(shared, idle))
 }
 
 fn take_idle(shared: &Arc<Shared>, key: &str) -> Option<Environment> {
-    while let Some(idle) = shared.pool.take(key) {
+    while let Some(idle) = shared.pool.take(key, Pile::OnDemand) {
         let since = idle.since;
         if let Some(environment) = woken(shared, idle) {
             environment.version.begins(shared.now(), Some(since));
@@ -403,12 +388,14 @@ impl Busy {
             // Our own bootstraps ask for the next event in the same write.
             let _ = busy.settle().now_or_never();
         }
-        let busy = guard.0.take().expect("it is only taken here");
+        let mut busy = guard.0.take().expect("it is only taken here");
         if !busy.is_settled() {
             return busy.leave();
         }
-        let (outcome, recovering) = busy.finish();
-        if let Some(recovering) = recovering {
+        let report = busy.tell();
+        let mut outcome = busy.outcome(report);
+        outcome.log_tail = busy.environment.log.take_tail();
+        if let Some(recovering) = busy.give_back() {
             // So that the next invocation in a row finds the environment that was reset, as on AWS. It goes on by
             // itself when extensions take their time.
             let _ = timeout(RECOVER_LIMIT, recovering).await;
@@ -429,9 +416,9 @@ impl Busy {
     }
 
     /// Ends what has settled after its answer has left.
-    pub(crate) async fn end(self: Box<Self>) {
-        let (_, recovering) = self.finish();
-        if let Some(recovering) = recovering {
+    pub(crate) async fn end(mut self: Box<Self>) {
+        self.tell();
+        if let Some(recovering) = self.give_back() {
             // A panic there has been reported.
             let _ = recovering.await;
         }
@@ -663,8 +650,8 @@ impl Busy {
         }
     }
 
-    /// Writes the last lines of the log, gives the environment back, and makes the outcome.
-    fn finish(mut self: Box<Self>) -> (Outcome, Option<JoinHandle<()>>) {
+    /// Writes the last lines of the log, and tells what the invocation took.
+    fn tell(&mut self) -> Report {
         let log = self.environment.log.clone();
         log.drain_to_end();
         if let Some(failure) = &self.failure
@@ -693,9 +680,7 @@ impl Busy {
             .shared
             .events
             .report(&self.environment.spec, &report);
-        let mut outcome = self.outcome(report);
-        outcome.log_tail = log.take_tail();
-        (outcome, self.give_back())
+        report
     }
 
     /// Back to the pool: at once, or after it has been reset.

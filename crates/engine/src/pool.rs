@@ -56,8 +56,8 @@ impl Pile {
 }
 
 impl Stacks {
-    fn of(&mut self, environment: &Environment) -> &mut Vec<Idle> {
-        match Pile::of(environment) {
+    fn pile(&mut self, pile: Pile) -> &mut Vec<Idle> {
+        match pile {
             Pile::Provisioned => &mut self.provisioned,
             Pile::OnDemand => &mut self.on_demand,
         }
@@ -74,13 +74,8 @@ impl Stacks {
 
 impl Pool {
     /// Takes the environment of this revision that was used last.
-    pub(crate) fn take(&self, key: &str) -> Option<Idle> {
-        self.state().idle.get_mut(key)?.on_demand.pop()
-    }
-
-    /// The same among those that are provisioned.
-    pub(crate) fn take_kept(&self, key: &str) -> Option<Idle> {
-        self.state().idle.get_mut(key)?.provisioned.pop()
+    pub(crate) fn take(&self, key: &str, pile: Pile) -> Option<Idle> {
+        self.state().idle.get_mut(key)?.pile(pile).pop()
     }
 
     /// Takes some of those that are provisioned, the oldest credentials first.
@@ -111,7 +106,7 @@ impl Pool {
         }
         let stacks = state.idle.get_mut(&handle.key);
         let stacks = stacks.expect("it was inserted above");
-        stacks.of(&idle.environment).push(idle);
+        stacks.pile(Pile::of(&idle.environment)).push(idle);
     }
 
     /// Registers the new environment of a start.

@@ -61,8 +61,23 @@ impl Settling {
         entries.push(Entry { id, pile, rest });
     }
 
+    /// Attempts what an environment may stand in the way of, again after each of this revision that gets ready.
+    pub(crate) async fn until<T, E>(
+        &self,
+        key: &str,
+        pile: Pile,
+        attempt: impl Fn() -> Result<T, E>,
+    ) -> Result<T, E> {
+        loop {
+            let attempted = attempt();
+            if attempted.is_ok() || !self.wait(key, pile).await {
+                return attempted;
+            }
+        }
+    }
+
     /// Waits for an environment of this revision that gets ready, and tells whether one did.
-    pub(crate) async fn wait(&self, key: &str, pile: Pile) -> bool {
+    async fn wait(&self, key: &str, pile: Pile) -> bool {
         match self.take(key, pile) {
             None => false,
             Some(Rest::Left(left, _)) => timeout(WAIT_LIMIT, left.done()).await.is_ok(),
